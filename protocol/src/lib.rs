@@ -1,0 +1,2 @@
+//! The MQTT protocol without I/O.
+#![no_std]
