@@ -1,1 +1,3 @@
 //! The Outpost broker.
+
+pub mod core;

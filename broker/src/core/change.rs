@@ -1,0 +1,138 @@
+//! What the core asks of the store: batches of changes, and the state it starts from.
+//!
+//! A batch is taken whole, committed whole, and answered by its number. Later changes of the same
+//! row replace earlier ones while the batch is open, so that a row is written once a commit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use outpost_protocol::{QoS, RetainHandling};
+
+use super::message::{Message, Topic};
+use super::time::Instant;
+
+/// The number of a session in the store. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u32);
+
+/// The place of a stored message in the order of arrival. Never used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seq(pub u64);
+
+/// All that changed since the last batch. `Some`: the row as it is now; `None`: the row goes.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Its number: one more than the batch before it, from 1 in each run.
+    pub number: u64,
+    /// Messages that wait for sessions.
+    pub messages: BTreeMap<Seq, Option<QueuedMessage>>,
+    /// Sessions.
+    pub sessions: BTreeMap<SessionId, Option<SessionRecord>>,
+    /// Subscriptions, by session and filter (the whole filter, `$share/…` included).
+    pub subscriptions: BTreeMap<(SessionId, Arc<str>), Option<SubscriptionRecord>>,
+    /// Retained messages.
+    pub retained: BTreeMap<Topic, Option<Arc<Message>>>,
+    /// The lowest sequence number not yet given away.
+    pub next_seq: Seq,
+    /// The lowest session number not yet given away.
+    pub next_session: u32,
+}
+
+/// A message with the sessions that it waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedMessage {
+    /// The message.
+    pub message: Arc<Message>,
+    /// Who is to get it. Those that are done with it are told by their session's `SessionRecord`.
+    pub targets: Vec<Target>,
+}
+
+/// One session that a message waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The session.
+    pub session: SessionId,
+    /// The QoS it is delivered with.
+    pub qos: QoS,
+    /// The RETAIN flag it is delivered with.
+    pub retain: bool,
+    /// The subscription identifiers that it carries.
+    pub subscription_ids: Vec<u32>,
+    /// The shared subscription it came by (`$share/name/filter`): another member may take it over.
+    pub share: Option<Arc<str>>,
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// The client identifier.
+    pub client_id: Box<str>,
+    /// Session Expiry Interval in seconds; `u32::MAX`: never [MQTT-3.1.2.11.2].
+    pub expiry_interval_s: u32,
+    /// When the session ends; none while its client is connected.
+    pub expires_at: Option<Instant>,
+    /// The will that is still to be published if the client does not come back in order.
+    pub will: Option<WillRecord>,
+    /// All messages below this number are done for this session, or were never for it.
+    pub cursor: Seq,
+    /// What is done at or above the cursor: ranges, first and last included, ascending.
+    pub done: Vec<(Seq, Seq)>,
+    /// What is in flight towards the client.
+    pub inflight: Vec<InflightRecord>,
+    /// Packet identifiers of QoS 2 messages received and not yet released, ascending.
+    pub received: Vec<u16>,
+}
+
+/// A packet identifier in use towards a client, in the order of first sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InflightRecord {
+    /// The packet identifier.
+    pub packet_id: u16,
+    /// The message; none once PUBREC has come and only PUBREL and PUBCOMP are left.
+    pub seq: Option<Seq>,
+}
+
+/// A will.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WillRecord {
+    /// What is published. `expires_at` is not set: a will's expiry counts from its publication.
+    pub message: Arc<Message>,
+    /// Its Message Expiry Interval in seconds.
+    pub message_expiry_interval_s: Option<u32>,
+    /// Will Delay Interval in seconds.
+    pub delay_interval_s: u32,
+    /// When it is due; none while the client is connected.
+    pub due_at: Option<Instant>,
+}
+
+/// The options of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscriptionRecord {
+    /// Maximum QoS.
+    pub qos: QoS,
+    /// No Local.
+    pub no_local: bool,
+    /// Retain As Published.
+    pub retain_as_published: bool,
+    /// Retain Handling.
+    pub retain_handling: RetainHandling,
+    /// Subscription Identifier.
+    pub subscription_id: Option<u32>,
+}
+
+/// All that a store holds, as the core needs it at the start.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Messages by number, ascending.
+    pub messages: Vec<(Seq, QueuedMessage)>,
+    /// Sessions by number, ascending.
+    pub sessions: Vec<(SessionId, SessionRecord)>,
+    /// Subscriptions.
+    pub subscriptions: Vec<(SessionId, Arc<str>, SubscriptionRecord)>,
+    /// Retained messages.
+    pub retained: Vec<Arc<Message>>,
+    /// The lowest sequence number not yet given away.
+    pub next_seq: Seq,
+    /// The lowest session number not yet given away.
+    pub next_session: u32,
+}

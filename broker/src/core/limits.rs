@@ -1,0 +1,106 @@
+//! Every bound of the core, with its name, its unit and its worst case.
+//!
+//! The configuration fills this in (`[limits]`, one key for each field, same name); the core obeys
+//! it. A bound that has no key does not exist.
+
+use outpost_protocol::QoS;
+
+/// What a full queue of a durable session does with the next QoS 1 or 2 message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueFull {
+    /// The publisher is told: 5.0 gets PUBACK or PUBREC with 0x97 (Quota exceeded), 3.1.1 waits for
+    /// its acknowledgement until there is room. Nothing that was acknowledged is dropped.
+    Reject,
+    /// The oldest message that is not in flight makes room; counted and logged.
+    DropOldest,
+    /// The new message is not queued for this session; counted and logged.
+    DropNewest,
+}
+
+/// The bounds of a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Network connections in all, those that have not sent CONNECT included. Worst case: about
+    /// 4 KiB each while idle, plus `output_bytes_max` and `packet_bytes_max` while busy.
+    pub connections_max: u32,
+    /// Connections that have not completed CONNECT. One more is closed at once.
+    pub connecting_max: u32,
+    /// How long a connection may take until its CONNECT is complete, TLS and authentication included.
+    pub connect_timeout_ms: u64,
+    /// The largest packet taken, in bytes with its header; announced as Maximum Packet Size.
+    pub packet_bytes_max: u32,
+    /// QoS 1 and 2 messages that a client may have unacknowledged towards the broker; announced as
+    /// Receive Maximum.
+    pub receive_maximum: u16,
+    /// QoS 1 and 2 messages in flight towards one client, where the client allows as many.
+    pub inflight_max: u16,
+    /// QoS 1 and 2 messages that wait in one session, in flight included.
+    pub queue_messages_max: u32,
+    /// Their bytes (topic, properties, payload) in one session.
+    pub queue_bytes_max: u64,
+    /// Bytes of all queued messages of all sessions, each message counted once.
+    pub queue_total_bytes_max: u64,
+    /// What a full queue does.
+    pub queue_full: QueueFull,
+    /// Bytes that may wait for one slow connection before QoS 0 messages to it are dropped.
+    pub output_bytes_max: u32,
+    /// Retained messages.
+    pub retained_messages_max: u32,
+    /// Bytes of all retained messages (topic, properties, payload).
+    pub retained_bytes_max: u64,
+    /// Sessions, connected or not.
+    pub sessions_max: u32,
+    /// Subscriptions of one session.
+    pub subscriptions_per_session_max: u32,
+    /// Levels of a topic name or filter.
+    pub topic_levels_max: u16,
+    /// Bytes of a client identifier.
+    pub client_id_bytes_max: u16,
+    /// Topic aliases that a client may set; announced as Topic Alias Maximum.
+    pub topic_alias_maximum: u16,
+    /// Topic aliases that the broker sets towards a client that allows as many.
+    pub topic_alias_maximum_out: u16,
+    /// The longest session expiry interval granted, in seconds. Also the expiry of the sessions of
+    /// 3.1 and 3.1.1 clients that connect without clean session.
+    pub session_expiry_max_s: u32,
+    /// The longest keep-alive granted, in seconds; 0: as the client asks, none included.
+    pub keep_alive_max_s: u16,
+    /// The highest QoS granted and taken.
+    pub maximum_qos: QoS,
+    /// Bytes of changes that may wait for the store before publishers have to wait.
+    pub store_backlog_bytes_max: u64,
+    /// How long a 3.1 or 3.1.1 publisher may be made to wait for room in a full queue before its
+    /// connection is closed, so that two clients that wait for each other come free again.
+    pub queue_full_wait_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            connecting_max: 1_000,
+            connect_timeout_ms: 10_000,
+            packet_bytes_max: 1 << 20,
+            receive_maximum: 1_000,
+            inflight_max: 100,
+            queue_messages_max: 100_000,
+            queue_bytes_max: 64 << 20,
+            queue_total_bytes_max: 256 << 20,
+            queue_full: QueueFull::Reject,
+            output_bytes_max: 1 << 20,
+            retained_messages_max: 100_000,
+            retained_bytes_max: 64 << 20,
+            sessions_max: 100_000,
+            subscriptions_per_session_max: 1_000,
+            topic_levels_max: 32,
+            client_id_bytes_max: 256,
+            topic_alias_maximum: 32,
+            topic_alias_maximum_out: 32,
+            session_expiry_max_s: 30 * 24 * 3600,
+            keep_alive_max_s: 0,
+            maximum_qos: QoS::ExactlyOnce,
+            store_backlog_bytes_max: 8 << 20,
+            queue_full_wait_ms: 60_000,
+        }
+    }
+}
