@@ -1,0 +1,405 @@
+//! What the operator says about one bridge: `[[bridge]]` in the broker's configuration.
+//!
+//! [`BridgeConfig`] is the form in the file; [`BridgeConfig::validate`] refuses what has no meaning
+//! and names key, value and what would be right. Nothing here looks at the network or at files.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// One bridge: a link to another MQTT broker, and what goes over it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BridgeConfig {
+    /// The name of the bridge in logs and status: 1 to 64 characters of `A-Z a-z 0-9 _ -`.
+    pub name: String,
+    /// Where the remote broker listens: `host:port`, `192.0.2.1:1883` or `[2001:db8::1]:1883`. A
+    /// name is looked up anew for each connection.
+    pub address: String,
+    /// The client identifier at both brokers; `outpost-<name>` where it is not given. The sessions
+    /// belong to it: a new identifier leaves the old sessions, with what waits in them, behind.
+    #[serde(default)]
+    pub client_id: Option<String>,
+    /// The MQTT version spoken with the remote broker.
+    #[serde(default)]
+    pub version: RemoteVersion,
+    /// The user name for the remote broker.
+    #[serde(default)]
+    pub user_name: Option<String>,
+    /// The password for the remote broker.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// Seconds without traffic after which the remote broker is pinged, 1 to 65535.
+    #[serde(default = "default_keep_alive_s")]
+    pub keep_alive_s: u16,
+    /// TLS towards the remote broker; plain TCP where it is not given.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// QoS 1 and 2 messages unacknowledged in each direction, 1 to 1000; less where a broker allows
+    /// less.
+    #[serde(default = "default_inflight_max")]
+    pub inflight_max: u16,
+    /// The largest packet taken from the remote broker, in bytes with its header, 1024 to
+    /// 268435455. A broker that speaks 5.0 is told; from one that speaks 3.1.1 a larger packet ends
+    /// the connection.
+    #[serde(default = "default_packet_bytes_max")]
+    pub packet_bytes_max: u32,
+    /// Milliseconds until the first attempt to reconnect, 10 to 3600000.
+    #[serde(default = "default_reconnect_min_ms")]
+    pub reconnect_min_ms: u64,
+    /// The longest wait between two attempts, in milliseconds, `reconnect_min_ms` to 86400000. Each
+    /// wait is varied by up to a quarter either way.
+    #[serde(default = "default_reconnect_max_ms")]
+    pub reconnect_max_ms: u64,
+    /// Seconds without any acknowledgement, or without a byte taken by the other side while some
+    /// wait, after which the link is given up and made anew, 1 to 3600.
+    #[serde(default = "default_ack_timeout_s")]
+    pub ack_timeout_s: u16,
+    /// What is forwarded, 1 to [`TOPICS_MAX`] tables. The first that fits a topic decides.
+    #[serde(default)]
+    pub topic: Vec<TopicConfig>,
+}
+
+/// How many `topic` tables one bridge may have.
+pub const TOPICS_MAX: usize = 1000;
+
+/// The MQTT version spoken with the remote broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum RemoteVersion {
+    /// MQTT 5.0.
+    #[default]
+    #[serde(rename = "5")]
+    V5,
+    /// MQTT 3.1.1.
+    #[serde(rename = "3.1.1")]
+    V311,
+}
+
+/// TLS towards the remote broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// A PEM file with the certificates of the authorities that are trusted. There is no default:
+    /// a gateway trusts the authority of its own site and no other.
+    pub ca_file: String,
+    /// A PEM file with the client certificate, followed by its chain.
+    #[serde(default)]
+    pub cert_file: Option<String>,
+    /// A PEM file with the private key of the client certificate.
+    #[serde(default)]
+    pub key_file: Option<String>,
+    /// The name that the certificate of the remote broker must bear; the host of `address` where it
+    /// is not given.
+    #[serde(default)]
+    pub server_name: Option<String>,
+}
+
+/// One rule of what is forwarded. The local topic is `local_prefix` + name, the remote one
+/// `remote_prefix` + name, where the name fits `filter`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicConfig {
+    /// The topic filter, without the prefixes. It may be empty where both prefixes are given: then
+    /// the one topic `local_prefix` is the one topic `remote_prefix`.
+    pub filter: String,
+    /// Which way the messages go.
+    pub direction: Direction,
+    /// The highest QoS used, 0 to 2.
+    #[serde(default = "default_qos")]
+    pub qos: u8,
+    /// What local topics begin with; joined as it stands, so that it usually ends in `/`.
+    #[serde(default)]
+    pub local_prefix: String,
+    /// What remote topics begin with; joined as it stands, so that it usually ends in `/`.
+    #[serde(default)]
+    pub remote_prefix: String,
+}
+
+/// Which way messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From the local broker to the remote one.
+    Out,
+    /// From the remote broker to the local one.
+    In,
+    /// Both ways.
+    Both,
+}
+
+/// A text that is not shown in logs.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` out of logs.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// What is wrong in the configuration of a bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The key, within the table of the bridge: `keep_alive_s`, `tls.key_file`, `topic[2].filter`
+    /// (counted from 0).
+    pub key: String,
+    /// The value found, as the file has it; empty where a key is missing.
+    pub value: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = \"{}\": expected {}", self.key, self.value, self.expected)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl BridgeConfig {
+    /// Checks every value and what the values mean together.
+    ///
+    /// # Errors
+    /// The first value that cannot be used, in the order of the keys.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        self.validate_identity()?;
+        self.validate_times_and_bounds()?;
+        if let Some(tls) = &self.tls {
+            tls.validate()?;
+        }
+        self.validate_topics()
+    }
+
+    /// The client identifier at both brokers.
+    pub fn client_id(&self) -> String {
+        self.client_id.clone().unwrap_or_else(|| format!("outpost-{}", self.name))
+    }
+
+    /// The host of `address`, without the brackets of an IPv6 address; `None` where `address` is
+    /// not valid.
+    pub fn host(&self) -> Option<&str> {
+        split_address(&self.address).map(|(host, _)| host)
+    }
+
+    /// The port of `address`; `None` where `address` is not valid.
+    pub fn port(&self) -> Option<u16> {
+        split_address(&self.address).map(|(_, port)| port)
+    }
+
+    fn validate_identity(&self) -> Result<(), Invalid> {
+        let named = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        require(
+            (1..=64).contains(&self.name.len()) && self.name.chars().all(named),
+            "name",
+            &self.name,
+            "1 to 64 characters of A-Z a-z 0-9 _ -",
+        )?;
+        require(
+            split_address(&self.address).is_some(),
+            "address",
+            &self.address,
+            "host:port, with an IPv6 address in brackets and a port of 1 to 65535",
+        )?;
+        if let Some(client_id) = &self.client_id {
+            require(
+                (1..=256).contains(&client_id.len()) && !client_id.contains('\0'),
+                "client_id",
+                client_id,
+                "1 to 256 bytes without U+0000",
+            )?;
+        }
+        if let Some(user_name) = &self.user_name {
+            require(
+                user_name.len() <= MQTT_STRING_MAX && !user_name.contains('\0'),
+                "user_name",
+                user_name,
+                "up to 65535 bytes without U+0000",
+            )?;
+        }
+        self.validate_password()
+    }
+
+    fn validate_password(&self) -> Result<(), Invalid> {
+        let Some(password) = &self.password else { return Ok(()) };
+        require(
+            password.reveal().len() <= MQTT_STRING_MAX,
+            "password",
+            "(hidden)",
+            "up to 65535 bytes",
+        )?;
+        // [MQTT-3.1.2-22] of 3.1.1; MQTT 5.0 allows a password alone.
+        require(
+            self.user_name.is_some() || self.version == RemoteVersion::V5,
+            "password",
+            "(hidden)",
+            "a user_name beside it, because version = \"3.1.1\" has no password alone",
+        )
+    }
+
+    fn validate_times_and_bounds(&self) -> Result<(), Invalid> {
+        require_range("keep_alive_s", self.keep_alive_s.into(), 1, 65_535)?;
+        require_range("inflight_max", self.inflight_max.into(), 1, 1000)?;
+        require_range("packet_bytes_max", self.packet_bytes_max.into(), 1024, 268_435_455)?;
+        require_range("reconnect_min_ms", self.reconnect_min_ms, 10, 3_600_000)?;
+        let min_ms = self.reconnect_min_ms;
+        require_range("reconnect_max_ms", self.reconnect_max_ms, min_ms, 86_400_000)?;
+        require_range("ack_timeout_s", self.ack_timeout_s.into(), 1, 3600)
+    }
+
+    fn validate_topics(&self) -> Result<(), Invalid> {
+        require(
+            (1..=TOPICS_MAX).contains(&self.topic.len()),
+            "topic",
+            &format!("{} tables", self.topic.len()),
+            "1 to 1000 tables",
+        )?;
+        for (index, topic) in self.topic.iter().enumerate() {
+            topic.validate().map_err(|invalid| Invalid {
+                key: format!("topic[{index}].{}", invalid.key),
+                ..invalid
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl TlsConfig {
+    fn validate(&self) -> Result<(), Invalid> {
+        require(!self.ca_file.is_empty(), "tls.ca_file", "", "a PEM file")?;
+        require(
+            self.cert_file.is_none() || self.key_file.is_some(),
+            "tls.key_file",
+            "",
+            "the private key that belongs to cert_file",
+        )?;
+        require(
+            self.key_file.is_none() || self.cert_file.is_some(),
+            "tls.cert_file",
+            "",
+            "the certificate that belongs to key_file",
+        )?;
+        let server_name = self.server_name.as_deref();
+        require(server_name != Some(""), "tls.server_name", "", "a host name or an IP address")
+    }
+}
+
+impl TopicConfig {
+    /// The filter at the local broker.
+    pub fn local_filter(&self) -> String {
+        format!("{}{}", self.local_prefix, self.filter)
+    }
+
+    /// The filter at the remote broker.
+    pub fn remote_filter(&self) -> String {
+        format!("{}{}", self.remote_prefix, self.filter)
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        require(self.qos <= 2, "qos", &self.qos.to_string(), "0, 1 or 2")?;
+        for (key, prefix) in
+            [("local_prefix", &self.local_prefix), ("remote_prefix", &self.remote_prefix)]
+        {
+            require(!prefix.contains(['+', '#', '\0']), key, prefix, "no wildcards and no U+0000")?;
+        }
+        require(
+            self.filter.is_empty() || is_filter(&self.filter),
+            "filter",
+            &self.filter,
+            "a topic filter: + and # alone between slashes, # last",
+        )?;
+        for joined in [self.local_filter(), self.remote_filter()] {
+            require(
+                is_filter(&joined) && !joined.starts_with("$share/"),
+                "filter",
+                &joined,
+                "prefix and filter joined to be a topic filter that is not shared \
+                 (does the prefix lack its final slash?)",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+const MQTT_STRING_MAX: usize = 65_535;
+
+fn is_filter(text: &str) -> bool {
+    match text.strip_suffix('#') {
+        Some(head) => (head.is_empty() || head.ends_with('/')) && is_filter_without_hash(head),
+        None => !text.is_empty() && is_filter_without_hash(text),
+    }
+}
+
+fn is_filter_without_hash(text: &str) -> bool {
+    text.len() < MQTT_STRING_MAX
+        && !text.contains(['#', '\0'])
+        && text.split('/').all(|level| level == "+" || !level.contains('+'))
+}
+
+fn split_address(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let bare = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    let port: u16 = port.parse().ok()?;
+    let hostable = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '/' | '[' | ']');
+    (port != 0 && !bare.is_empty() && bare.chars().all(hostable)).then_some((bare, port))
+}
+
+fn require(holds: bool, key: &str, value: &str, expected: &str) -> Result<(), Invalid> {
+    if holds {
+        return Ok(());
+    }
+    Err(Invalid { key: key.into(), value: value.into(), expected: expected.into() })
+}
+
+fn require_range(key: &str, value: u64, min: u64, max: u64) -> Result<(), Invalid> {
+    let holds = (min..=max).contains(&value);
+    require(holds, key, &value.to_string(), &format!("{min} to {max}"))
+}
+
+fn default_keep_alive_s() -> u16 {
+    60
+}
+
+fn default_inflight_max() -> u16 {
+    100
+}
+
+fn default_packet_bytes_max() -> u32 {
+    1024 * 1024
+}
+
+fn default_reconnect_min_ms() -> u64 {
+    1000
+}
+
+fn default_reconnect_max_ms() -> u64 {
+    60_000
+}
+
+fn default_ack_timeout_s() -> u16 {
+    60
+}
+
+fn default_qos() -> u8 {
+    1
+}
+
+#[cfg(test)]
+mod tests;

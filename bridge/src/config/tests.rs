@@ -1,0 +1,165 @@
+//! Every key of a bridge: its default, its bounds, and the error that names it.
+
+use super::*;
+
+const SMALLEST: &str = r##"
+    name = "central"
+    address = "central.example:1883"
+    topic = [{ filter = "#", direction = "out" }]
+"##;
+
+fn parse(text: &str) -> BridgeConfig {
+    toml::from_str(text).expect("the file is well-formed")
+}
+
+fn smallest() -> BridgeConfig {
+    parse(SMALLEST)
+}
+
+fn wrong_key(config: &BridgeConfig) -> String {
+    config.validate().expect_err("the value is wrong").key
+}
+
+#[test]
+fn defaults() {
+    let config = smallest();
+    config.validate().expect("the smallest configuration is valid");
+    assert_eq!(config.client_id(), "outpost-central");
+    assert_eq!(config.version, RemoteVersion::V5);
+    assert_eq!(config.keep_alive_s, 60);
+    assert_eq!(config.inflight_max, 100);
+    assert_eq!((config.reconnect_min_ms, config.reconnect_max_ms), (1000, 60_000));
+    assert_eq!(config.ack_timeout_s, 60);
+    assert_eq!(config.topic[0].qos, 1);
+    assert_eq!(config.topic[0].local_prefix, "");
+    assert_eq!((config.host(), config.port()), (Some("central.example"), Some(1883)));
+}
+
+#[test]
+fn every_key() {
+    let config = parse(
+        r#"
+        name = "hq"
+        address = "[2001:db8::1]:8883"
+        client_id = "gateway-7"
+        version = "3.1.1"
+        user_name = "gateway"
+        password = "secret"
+        keep_alive_s = 30
+        tls = { ca_file = "ca.pem", cert_file = "c.pem", key_file = "k.pem", server_name = "hq" }
+        inflight_max = 20
+        packet_bytes_max = 65536
+        reconnect_min_ms = 500
+        reconnect_max_ms = 5000
+        ack_timeout_s = 10
+        [[topic]]
+        filter = "sensors/#"
+        direction = "both"
+        qos = 2
+        local_prefix = "plant/"
+        remote_prefix = "site7/plant/"
+        "#,
+    );
+    config.validate().expect("all values are right");
+    assert_eq!(config.host(), Some("2001:db8::1"));
+    assert_eq!(config.topic[0].local_filter(), "plant/sensors/#");
+    assert_eq!(config.topic[0].remote_filter(), "site7/plant/sensors/#");
+    assert_eq!(config.password.as_ref().map(Secret::reveal), Some("secret"));
+    assert!(!format!("{config:?}").contains("secret"), "a password must not reach the log");
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    assert!(toml::from_str::<BridgeConfig>(&format!("colour = 1\n{SMALLEST}")).is_err());
+}
+
+#[test]
+fn names_and_addresses() {
+    for name in ["", "a b", "\u{e4}", "x/y", &"n".repeat(65)] {
+        assert_eq!(wrong_key(&BridgeConfig { name: name.into(), ..smallest() }), "name", "{name}");
+    }
+    for address in
+        ["", "host", "host:", "host:0", "host:65536", ":1883", "::1:1883", "[::1]", "a b:1"]
+    {
+        let config = BridgeConfig { address: address.into(), ..smallest() };
+        assert_eq!(wrong_key(&config), "address", "{address}");
+    }
+}
+
+#[test]
+fn bounds_of_numbers() {
+    assert_eq!(wrong_key(&BridgeConfig { keep_alive_s: 0, ..smallest() }), "keep_alive_s");
+    for inflight_max in [0, 1001] {
+        assert_eq!(wrong_key(&BridgeConfig { inflight_max, ..smallest() }), "inflight_max");
+    }
+    let config = BridgeConfig { reconnect_min_ms: 2000, reconnect_max_ms: 1999, ..smallest() };
+    let invalid = config.validate().expect_err("the maximum is below the minimum");
+    assert_eq!(invalid.to_string(), "reconnect_max_ms = \"1999\": expected 2000 to 86400000");
+    assert_eq!(wrong_key(&BridgeConfig { ack_timeout_s: 0, ..smallest() }), "ack_timeout_s");
+    let config = BridgeConfig { packet_bytes_max: 1023, ..smallest() };
+    assert_eq!(wrong_key(&config), "packet_bytes_max");
+}
+
+#[test]
+fn passwords_without_user_name_need_mqtt_5() {
+    let config = BridgeConfig { password: Some(Secret::new("p")), ..smallest() };
+    config.validate().expect("5.0 allows it");
+    let config = BridgeConfig { version: RemoteVersion::V311, ..config };
+    assert_eq!(wrong_key(&config), "password");
+}
+
+#[test]
+fn certificate_and_key_go_together() {
+    let with = |cert: Option<&str>, key: Option<&str>| BridgeConfig {
+        tls: Some(TlsConfig {
+            ca_file: "ca.pem".into(),
+            cert_file: cert.map(Into::into),
+            key_file: key.map(Into::into),
+            server_name: None,
+        }),
+        ..smallest()
+    };
+    with(None, None).validate().expect("no client certificate");
+    with(Some("c"), Some("k")).validate().expect("both");
+    assert_eq!(wrong_key(&with(Some("c"), None)), "tls.key_file");
+    assert_eq!(wrong_key(&with(None, Some("k"))), "tls.cert_file");
+}
+
+#[test]
+fn topics() {
+    let with = |filter: &str, local: &str, remote: &str| BridgeConfig {
+        topic: vec![TopicConfig {
+            filter: filter.into(),
+            direction: Direction::Out,
+            qos: 1,
+            local_prefix: local.into(),
+            remote_prefix: remote.into(),
+        }],
+        ..smallest()
+    };
+    for (filter, local, remote) in
+        [("#", "", "a/"), ("+/x/#", "", ""), ("a+b/c", "x", "y"), ("", "a", "b"), ("/", "", "")]
+    {
+        let valid = with(filter, local, remote).validate().is_ok();
+        assert_eq!(valid, filter != "a+b/c", "{filter}");
+    }
+    for (filter, local, remote) in [
+        ("", "", "x"),
+        ("a#", "", ""),
+        ("#/a", "", ""),
+        ("a/#/b", "", ""),
+        ("+a", "", ""),
+        ("#", "site", ""),
+        ("+", "", "site"),
+        ("g/#", "$share/", ""),
+        ("#\u{e9}", "", ""),
+    ] {
+        assert_eq!(wrong_key(&with(filter, local, remote)), "topic[0].filter", "{filter}");
+    }
+    assert_eq!(wrong_key(&with("a", "+/", "")), "topic[0].local_prefix");
+    assert_eq!(wrong_key(&with("a", "", "#")), "topic[0].remote_prefix");
+    let mut config = smallest();
+    config.topic[0].qos = 3;
+    assert_eq!(wrong_key(&config), "topic[0].qos");
+    assert_eq!(wrong_key(&BridgeConfig { topic: vec![], ..smallest() }), "topic");
+}
