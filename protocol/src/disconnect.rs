@@ -1,0 +1,91 @@
+//! DISCONNECT (3.14): the last packet of a connection. Before 5.0 only clients send it.
+
+use crate::encode::{self, Buffer, Gather};
+use crate::error::{BufferFull, DecodeError};
+use crate::properties::{Place, Properties};
+use crate::reason_code::ReasonCode;
+use crate::reason_set::ReasonSet;
+use crate::version::ProtocolVersion;
+use crate::wire::Reader;
+
+/// DISCONNECT. Written in its short form where it says Success and has no properties.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Disconnect<'a> {
+    /// 5.0 only: why. Success is the normal disconnection, which is all that 3.1 and 3.1.1 have.
+    pub reason: ReasonCode,
+    /// 5.0 only.
+    pub properties: Properties<'a>,
+}
+
+const FIRST_BYTE: u8 = 0xE0;
+
+/// 3.14.2.1, and 0x8C, which 2.4 gives to DISCONNECT as well.
+const REASONS: ReasonSet = ReasonSet::of(&[
+    0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8C, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94,
+    0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
+]);
+
+impl<'a> Disconnect<'a> {
+    /// With this reason code and no properties.
+    pub const fn new(reason: ReasonCode) -> Self {
+        Self { reason, properties: Properties::EMPTY }
+    }
+
+    pub(crate) fn decode(body: &'a [u8], version: ProtocolVersion) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        // The Remaining Length of 3.1 and 3.1.1 was found to be 0 already.
+        if reader.is_empty() || !version.is_v5() {
+            return Ok(Self::new(ReasonCode::Success));
+        }
+        let reason = reader
+            .u8()
+            .and_then(|code| REASONS.get(code))
+            .ok_or(DecodeError::malformed("DISCONNECT: not a reason code of this packet"))?;
+        // Below a Remaining Length of 2 there is no property length (3.14.2.2.1).
+        let properties = if reader.is_empty() {
+            Properties::EMPTY
+        } else {
+            Properties::decode(&mut reader, Place::DISCONNECT)?
+        };
+        if !reader.is_empty() {
+            return Err(DecodeError::malformed("DISCONNECT: bytes after its end"));
+        }
+        Ok(Self { reason, properties })
+    }
+
+    /// Writes the packet.
+    ///
+    /// # Errors
+    /// [`BufferFull`] where it cannot be written; see there.
+    pub fn encode<B: Buffer>(
+        &self,
+        version: ProtocolVersion,
+        out: &mut B,
+    ) -> Result<(), BufferFull> {
+        let mut head = Gather::packet(FIRST_BYTE, self.remaining_length(version), out)?;
+        if self.is_short(version) {
+            return head.put(out);
+        }
+        // [MQTT-3.14.2-1]
+        debug_assert!(REASONS.contains(self.reason as u8), "not a reason code of DISCONNECT");
+        head.u8(self.reason as u8);
+        head.put(out)?;
+        self.properties.encode_with_prefix(out)
+    }
+
+    /// How many bytes `encode` writes: the whole packet with its header.
+    ///
+    /// # Errors
+    /// [`BufferFull`] where it cannot be written at all; see there.
+    pub fn encoded_len(&self, version: ProtocolVersion) -> Result<usize, BufferFull> {
+        encode::packet_len(self.remaining_length(version))
+    }
+
+    fn is_short(&self, version: ProtocolVersion) -> bool {
+        !version.is_v5() || (self.reason == ReasonCode::Success && self.properties.is_empty())
+    }
+
+    fn remaining_length(&self, version: ProtocolVersion) -> usize {
+        if self.is_short(version) { 0 } else { 1 + self.properties.len_with_prefix() }
+    }
+}

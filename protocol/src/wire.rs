@@ -1,0 +1,221 @@
+//! The data types of the wire (1.5): integers, strings, binary data, variable byte integers.
+//!
+//! Public here: what writes them. What reads them stays inside the crate, as only whole packets
+//! are checked.
+
+use crate::MAX_REMAINING_LENGTH;
+use crate::encode::Buffer;
+use crate::error::BufferFull;
+
+/// The longest string or binary field: its length prefix has two bytes (1.5.4, 1.5.6).
+pub const FIELD_BYTES_MAX: usize = 65_535;
+
+/// How many bytes `value` has as a variable byte integer: 1 to 4. `value` is at most
+/// [`MAX_REMAINING_LENGTH`].
+#[inline]
+pub const fn var_int_len(value: u32) -> usize {
+    match value {
+        0..=0x7F => 1,
+        0x80..=0x3FFF => 2,
+        0x4000..=0x1F_FFFF => 3,
+        _ => 4,
+    }
+}
+
+/// The bytes of a variable byte integer, and how many they are: the fewest that do
+/// [MQTT-1.5.5-1].
+#[inline]
+pub(crate) const fn var_int_bytes(value: u32) -> ([u8; 4], usize) {
+    let len = var_int_len(value);
+    let mut bytes = [0; 4];
+    let mut i = 0;
+    while i < len {
+        let more = if i + 1 < len { 0x80 } else { 0 };
+        bytes[i] = (value >> (7 * i)) as u8 & 0x7F | more;
+        i += 1;
+    }
+    (bytes, len)
+}
+
+/// Writes a variable byte integer.
+///
+/// # Errors
+/// [`BufferFull`] where `value` is above [`MAX_REMAINING_LENGTH`], or `out` is full.
+pub fn put_var_int<B: Buffer>(value: u32, out: &mut B) -> Result<(), BufferFull> {
+    if value > MAX_REMAINING_LENGTH {
+        return Err(BufferFull);
+    }
+    let (bytes, len) = var_int_bytes(value);
+    out.put(&bytes[..len])
+}
+
+/// Writes one byte.
+///
+/// # Errors
+/// [`BufferFull`] where `out` is full.
+pub fn put_u8<B: Buffer>(value: u8, out: &mut B) -> Result<(), BufferFull> {
+    out.put(&[value])
+}
+
+/// Writes a two byte integer.
+///
+/// # Errors
+/// [`BufferFull`] where `out` is full.
+pub fn put_u16<B: Buffer>(value: u16, out: &mut B) -> Result<(), BufferFull> {
+    out.put(&value.to_be_bytes())
+}
+
+/// Writes a four byte integer.
+///
+/// # Errors
+/// [`BufferFull`] where `out` is full.
+pub fn put_u32<B: Buffer>(value: u32, out: &mut B) -> Result<(), BufferFull> {
+    out.put(&value.to_be_bytes())
+}
+
+/// Writes a UTF-8 encoded string with its length in front.
+///
+/// # Errors
+/// [`BufferFull`] where it is longer than [`FIELD_BYTES_MAX`], or `out` is full.
+#[inline]
+pub fn put_string<B: Buffer>(text: &str, out: &mut B) -> Result<(), BufferFull> {
+    put_binary(text.as_bytes(), out)
+}
+
+/// Writes binary data with its length in front.
+///
+/// # Errors
+/// [`BufferFull`] where it is longer than [`FIELD_BYTES_MAX`], or `out` is full.
+#[inline]
+pub fn put_binary<B: Buffer>(bytes: &[u8], out: &mut B) -> Result<(), BufferFull> {
+    let len = u16::try_from(bytes.len()).map_err(|_| BufferFull)?;
+    out.put(&len.to_be_bytes())?;
+    out.put(bytes)
+}
+
+/// Reads a variable byte integer from the start of `input`.
+pub(crate) enum VarInt {
+    /// Its value, and how many bytes it has.
+    Value(u32, usize),
+    /// The input ends before it does.
+    Incomplete,
+    /// It has more than four bytes, or more bytes than it needs [MQTT-1.5.5-1].
+    Malformed,
+}
+
+#[inline]
+pub(crate) fn var_int(input: &[u8]) -> VarInt {
+    match input {
+        [byte, ..] if *byte < 0x80 => VarInt::Value(u32::from(*byte), 1),
+        _ => long_var_int(input),
+    }
+}
+
+fn long_var_int(input: &[u8]) -> VarInt {
+    let mut value = 0;
+    for (i, byte) in input.iter().take(4).enumerate() {
+        value |= u32::from(byte & 0x7F) << (7 * i);
+        if byte & 0x80 == 0 {
+            let is_minimal = *byte != 0 || i == 0;
+            return if is_minimal { VarInt::Value(value, i + 1) } else { VarInt::Malformed };
+        }
+    }
+    if input.len() < 4 { VarInt::Incomplete } else { VarInt::Malformed }
+}
+
+/// Takes fields off the front of a packet's body. None: the body ends too early.
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    #[inline]
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// What is left.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (bytes, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*bytes)
+    }
+
+    #[inline]
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        let (byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*byte)
+    }
+
+    #[inline]
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    #[inline]
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// None also where it is not minimal or longer than four bytes [MQTT-1.5.5-1].
+    #[inline]
+    pub(crate) fn var_int(&mut self) -> Option<u32> {
+        let VarInt::Value(value, len) = var_int(self.rest) else { return None };
+        self.rest = &self.rest[len..];
+        Some(value)
+    }
+
+    #[inline]
+    pub(crate) fn binary(&mut self) -> Option<&'a [u8]> {
+        let len = self.u16()?;
+        self.bytes(usize::from(len))
+    }
+
+    /// None also where it is not a string that may be on the wire, see [`text`].
+    #[inline]
+    pub(crate) fn string(&mut self) -> Option<&'a str> {
+        text(self.binary()?)
+    }
+}
+
+/// The text of a UTF-8 encoded string: well-formed [MQTT-1.5.4-1], without U+0000 [MQTT-1.5.4-2].
+///
+/// Control characters (U+0001 to U+001F, U+007F to U+009F) and non-characters are refused as well:
+/// both versions say that they SHOULD NOT be there and that a receiver MAY treat them as malformed
+/// (1.5.4; 3.1.1: 1.5.3), Mosquitto does, and it keeps them out of logs. U+FEFF is text like any
+/// other and stays [MQTT-1.5.4-3].
+#[inline]
+pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
+    let text = core::str::from_utf8(bytes).ok()?;
+    if is_plain_ascii(bytes) || text.chars().all(may_be_sent) { Some(text) } else { None }
+}
+
+/// Whether all bytes are printable ASCII. No early exit: this way it is a few vector instructions.
+#[inline]
+fn is_plain_ascii(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |plain, byte| plain & (byte.wrapping_sub(0x20) < 0x5F))
+}
+
+fn may_be_sent(c: char) -> bool {
+    let is_non_character = matches!(c, '\u{FDD0}'..='\u{FDEF}') || c as u32 & 0xFFFE == 0xFFFE;
+    !c.is_control() && !is_non_character
+}
