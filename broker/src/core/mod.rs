@@ -1,6 +1,349 @@
-//! The broker as one plain value that knows no clock, socket or file.
+//! The broker as one plain value that knows no clock, socket, file or random source.
+//!
+//! What happens outside comes in by `handle_*`, with the time as an argument; what is to be done
+//! outside is asked for by `poll_*`. The same calls give the same answers, byte for byte: the
+//! simulation depends on it.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `connect`, `disconnect` | CONNECT, taking over, the end of a connection and of a session |
+//! | `publish` | PUBLISH from a client: checks, retained, room, the acknowledgement |
+//! | `route` | from one message to all its receivers; shared subscriptions |
+//! | `delivery` | a session's window, its queue, and what goes to its connection |
+//! | `acknowledge` | PUBACK, PUBREC, PUBREL, PUBCOMP of both halves |
+//! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE, retained messages for new subscriptions |
+//! | `pending` | the open batch, the acknowledgements that wait for it, when it is due |
+//! | `restore` | from what the store held back to sessions, routes and queues |
+//! | `will`, `sys`, `timers` | wills, `$SYS`, what is due when |
+//! | `topics`, `retained`, `session`, `connection` | the tables |
+//! | `output` | what a connection gets, and its way into bytes |
+//!
+//! Invariants: a QoS 1 or 2 message that a durable session needs is in the open batch, in the batch
+//! under commit, or in the store, until that session has acknowledged it; no acknowledgement leaves
+//! before the batch that it promises is committed; a session key in the trie is a live session.
 
+mod acknowledge;
 pub mod change;
+mod connect;
+mod connection;
+mod delivery;
+mod disconnect;
+mod event;
 pub mod limits;
 pub mod message;
+pub mod output;
+mod pending;
+mod publish;
+mod restore;
+mod retained;
+mod route;
+mod session;
+mod subscribe;
+mod sys;
 pub mod time;
+mod timers;
+mod topics;
+mod will;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
+use hashbrown::HashMap;
+use outpost_protocol::{DecodeError, Packet, ProtocolVersion, ReasonCode};
+use slab::Slab;
+
+pub use connect::{RESERVED_CLIENT_ID_PREFIX, refusal};
+pub use connection::{ConnId, Peer};
+pub use event::Event;
+pub use pending::CommitPolicy;
+pub use sys::Counters;
+
+use change::{Seq, SessionId};
+use connection::Connection;
+use limits::Limits;
+use output::{EncoderOptions, Output};
+use pending::Pending;
+use retained::Retained;
+use route::Groups;
+use session::Session;
+use time::Instant;
+use timers::{Timer, Timers};
+use topics::{SessionKey, Topics};
+
+/// Events that wait to be logged. More are dropped: a log is not worth the broker's memory.
+const EVENTS_MAX: usize = 1_000;
+
+/// How a broker is to behave.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its bounds.
+    pub limits: Limits,
+    /// When changes are committed.
+    pub commit: CommitPolicy,
+    /// How often `$SYS` is published, in seconds; 0: never.
+    pub sys_interval_s: u32,
+    /// What `$SYS/broker/version` says.
+    pub version: &'static str,
+    /// Keys the hash maps and the client identifiers that the broker assigns.
+    pub seed: u64,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// It was taken.
+    Done,
+    /// There is no room for it yet. Nothing happened: the same packet, and all behind it, are to be
+    /// handed in again when the connection is woken.
+    Wait,
+    /// The connection is at its end; what was read behind this packet is void.
+    Closed,
+}
+
+/// The broker.
+#[derive(Debug)]
+pub struct Broker {
+    settings: Settings,
+    connections: Slab<Connection>,
+    sessions: Slab<Session>,
+    clients: HashMap<Arc<str>, SessionKey, SeedableRandomState>,
+    session_keys: HashMap<SessionId, SessionKey, SeedableRandomState>,
+    topics: Topics,
+    groups: Groups,
+    retained: Retained,
+    /// Stored messages that sessions wait for: how many, and the message's bytes.
+    waiting: HashMap<Seq, Waiting, SeedableRandomState>,
+    waiting_bytes: u64,
+    pending: Pending,
+    next_seq: Seq,
+    next_session: u32,
+    generation: u32,
+    timers: Timers,
+    wakeups: VecDeque<ConnId>,
+    /// Connections with a packet that waits for room.
+    waiting_connections: BTreeSet<ConnId>,
+    events: VecDeque<Event>,
+    counters: Counters,
+    started_at: Instant,
+    draws: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    sessions: u32,
+    bytes: u64,
+}
+
+impl Broker {
+    /// An empty broker.
+    pub fn new(now: Instant, settings: Settings) -> Self {
+        let state = SeedableRandomState::with_seed(settings.seed, SharedSeed::global_fixed());
+        let mut timers = Timers::default();
+        if settings.sys_interval_s > 0 {
+            timers.set(now, Timer::Sys);
+        }
+        Self {
+            topics: Topics::new(settings.seed),
+            groups: Groups::default(),
+            connections: Slab::new(),
+            sessions: Slab::new(),
+            clients: HashMap::with_hasher(state.clone()),
+            session_keys: HashMap::with_hasher(state.clone()),
+            retained: Retained::default(),
+            waiting: HashMap::with_hasher(state),
+            waiting_bytes: 0,
+            pending: Pending::new(settings.commit),
+            next_seq: Seq(1),
+            next_session: 1,
+            generation: 0,
+            timers,
+            wakeups: VecDeque::new(),
+            waiting_connections: BTreeSet::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            started_at: now,
+            draws: 0,
+            settings,
+        }
+    }
+
+    /// A packet of a connected client. CONNECT goes to [`Self::handle_connect`].
+    pub fn handle_packet(&mut self, now: Instant, id: ConnId, packet: &Packet<'_>) -> Handled {
+        let Some(connection) = self.connection_mut(id) else { return Handled::Closed };
+        let Some(session) = connection.session else { return Handled::Closed };
+        connection.last_packet_at = now;
+        let handled = match packet {
+            Packet::Publish(publish) => self.handle_publish(now, id, session, publish),
+            Packet::PubAck(ack) => self.handle_puback(now, id, session, ack),
+            Packet::PubRec(ack) => self.handle_pubrec(now, id, session, ack),
+            Packet::PubRel(ack) => self.handle_pubrel(now, id, session, ack),
+            Packet::PubComp(ack) => self.handle_pubcomp(now, id, session, ack),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(now, id, session, subscribe),
+            Packet::Unsubscribe(unsubscribe) => {
+                self.handle_unsubscribe(now, id, session, unsubscribe)
+            }
+            Packet::PingReq => {
+                self.push_output(id, Output::PingResp);
+                Handled::Done
+            }
+            Packet::Disconnect(disconnect) => self.handle_disconnect(now, id, disconnect),
+            Packet::Connect(_) => self.fail(now, id, ReasonCode::ProtocolError, "second CONNECT"),
+            Packet::Auth(_) => {
+                self.fail(now, id, ReasonCode::ProtocolError, "AUTH without a method in CONNECT")
+            }
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                self.fail(now, id, ReasonCode::ProtocolError, "a packet that only servers send")
+            }
+        };
+        if handled == Handled::Done {
+            self.counters.packets_received += 1;
+        }
+        handled
+    }
+
+    /// Bytes that are no packet.
+    pub fn handle_malformed(&mut self, now: Instant, id: ConnId, error: DecodeError) {
+        self.fail(now, id, error.reason, error.what);
+    }
+
+    /// The network connection is gone, or was closed as [`Output::Close`] asked.
+    pub fn handle_closed(&mut self, now: Instant, id: ConnId) {
+        self.detach(
+            now,
+            id,
+            disconnect::End::Lost(ReasonCode::UnspecifiedError, "connection lost"),
+        );
+        if self.connection_mut(id).is_some() {
+            self.waiting_connections.remove(&id);
+            self.connections.remove(id.index());
+        }
+    }
+
+    /// Whatever is due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::KeepAlive(id) => self.check_keep_alive(now, id),
+                Timer::QueueFullWait(id) => self.check_queue_full_wait(now, id),
+                Timer::WillDelay(session) => self.check_will_delay(now, session),
+                Timer::SessionExpiry(session) => self.check_session_expiry(now, session),
+                Timer::RetainedExpiry(topic) => self.check_retained_expiry(now, &topic),
+                Timer::Sys => self.publish_sys(now),
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The next connection that has something to send, or may go on where it had to wait.
+    pub fn poll_wakeup(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.wakeups.pop_front() {
+            if let Some(connection) = self.connection_mut(id) {
+                connection.is_woken = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Takes what a connection is to send. To be called when all before it has been written.
+    pub fn poll_output(&mut self, now: Instant, id: ConnId) -> Vec<Output> {
+        let Some(connection) = self.connection_mut(id) else { return Vec::new() };
+        let outputs = std::mem::take(&mut connection.outputs);
+        connection.output_bytes = 0;
+        let session = connection.session;
+        self.counters.packets_sent += outputs.len() as u64;
+        if let Some(session) = session {
+            self.send_retained_ahead(now, session);
+        }
+        outputs
+    }
+
+    /// Something to log.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// How the packets of a connection are to be encoded.
+    pub fn encoder_options(&self, id: ConnId) -> Option<EncoderOptions> {
+        let connection = self.connections.get(id.index()).filter(|c| c.id == id)?;
+        Some(EncoderOptions {
+            version: connection.version,
+            wants_reasons: connection.wants_reasons,
+            maximum_packet_size: connection.maximum_packet_size,
+            topic_alias_maximum: connection.topic_alias_maximum_out,
+        })
+    }
+
+    /// The bounds in force.
+    pub fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
+    /// Counts bytes that the shell read and wrote.
+    pub fn count_bytes(&mut self, received: u64, sent: u64) {
+        self.counters.bytes_received += received;
+        self.counters.bytes_sent += sent;
+    }
+
+    /// The program ends: all 5.0 clients are told 0x8B, all connections end. Sessions stay as they
+    /// are; their wills are kept for the next start.
+    pub fn handle_shutdown(&mut self, now: Instant) {
+        let ids: Vec<ConnId> = self.connections.iter().map(|(_, c)| c.id).collect();
+        for id in ids {
+            self.close(id, ReasonCode::ServerShuttingDown, "the broker is shutting down");
+            self.detach(now, id, disconnect::End::Shutdown);
+        }
+    }
+
+    fn connection_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.index()).filter(|c| c.id == id)
+    }
+
+    fn wake(&mut self, id: ConnId) {
+        if let Some(connection) = self.connection_mut(id)
+            && !connection.is_woken
+        {
+            connection.is_woken = true;
+            self.wakeups.push_back(id);
+        }
+    }
+
+    fn push_output(&mut self, id: ConnId, output: Output) {
+        if let Some(connection) = self.connections.get_mut(id.index()).filter(|c| c.id == id) {
+            connection.push(output);
+            if !connection.is_woken {
+                connection.is_woken = true;
+                self.wakeups.push_back(id);
+            }
+        }
+    }
+
+    fn push_event(&mut self, event: Event) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push_back(event);
+        }
+    }
+
+    /// A number that nobody outside can guess from those before; the seed decides it.
+    fn draw(&mut self) -> u64 {
+        // splitmix64 (Steele, Lea, Flood 2014).
+        self.draws = self.draws.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.settings.seed ^ self.draws;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn is_v5(&self, id: ConnId) -> bool {
+        self.connections.get(id.index()).is_some_and(|c| c.version == ProtocolVersion::V5)
+    }
+}

@@ -1,0 +1,112 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP from a client.
+
+use outpost_protocol::{Ack, PacketId, PubAck, PubComp, PubRec, PubRel, ReasonCode, SendStep};
+
+use super::connection::ConnId;
+use super::output::{AckKind, Output};
+use super::time::Instant;
+use super::topics::SessionKey;
+use super::{Broker, Handled};
+
+impl Broker {
+    pub(super) fn handle_puback(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        key: SessionKey,
+        ack: &PubAck<'_>,
+    ) -> Handled {
+        self.handle_ack(now, id, key, Ack::PubAck, ack.packet_id, ack.reason)
+    }
+
+    pub(super) fn handle_pubrec(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        key: SessionKey,
+        ack: &PubRec<'_>,
+    ) -> Handled {
+        if self.sessions[key as usize].find_inflight(ack.packet_id).is_none() {
+            // [MQTT-4.3.3-7]: the identifier may come from before a session was lost.
+            let reason = ReasonCode::PacketIdentifierNotFound;
+            self.push_output(id, Output::Ack(AckKind::PubRel, ack.packet_id, reason));
+            return Handled::Done;
+        }
+        self.handle_ack(now, id, key, Ack::PubRec, ack.packet_id, ack.reason)
+    }
+
+    pub(super) fn handle_pubcomp(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        key: SessionKey,
+        ack: &PubComp<'_>,
+    ) -> Handled {
+        self.handle_ack(now, id, key, Ack::PubComp, ack.packet_id, ack.reason)
+    }
+
+    /// The end of a QoS 2 message from the client [MQTT-4.3.3-11].
+    pub(super) fn handle_pubrel(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        key: SessionKey,
+        ack: &PubRel<'_>,
+    ) -> Handled {
+        let session = &mut self.sessions[key as usize];
+        let was_received = session.received.remove(&ack.packet_id);
+        let is_durable = session.is_durable();
+        let (after, reason) = match (was_received, is_durable) {
+            (true, true) => {
+                // The client may use the identifier again at once: a restart must know it as free.
+                self.touch_session(now, key);
+                (self.pending.urgent(now), ReasonCode::Success)
+            }
+            (true, false) => (0, ReasonCode::Success),
+            (false, _) => (self.all_durable_after(), ReasonCode::PacketIdentifierNotFound),
+        };
+        self.push_after(id, after, Output::Ack(AckKind::PubComp, ack.packet_id, reason));
+        Handled::Done
+    }
+
+    /// The sending half. An identifier that is not in use is no fault: its session may have been
+    /// lost, or the packet crossed a reconnection.
+    fn handle_ack(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        key: SessionKey,
+        ack: Ack,
+        packet_id: PacketId,
+        reason: ReasonCode,
+    ) -> Handled {
+        let session = &mut self.sessions[key as usize];
+        let Some(inflight) = session.find_inflight(packet_id) else { return Handled::Done };
+        match inflight.state.handle(ack, reason) {
+            Ok(SendStep::Done) => {
+                let landed = session.land(packet_id).expect("it was found just now");
+                match &landed.queued {
+                    Some(queued) => self.finish(now, key, queued),
+                    None => self.touch_session(now, key),
+                }
+                self.pump(now, key);
+                self.send_retained_ahead(now, key);
+                Handled::Done
+            }
+            Ok(SendStep::SendPubRel) => {
+                let queued = inflight.queued.take();
+                let is_durable = session.is_durable();
+                if let Some(queued) = queued {
+                    self.finish(now, key, &queued);
+                }
+                // The client forgets the message with PUBREL: were the state not durable before, a
+                // restart would send the message again, as a new one.
+                let after = if is_durable { self.pending.urgent(now) } else { 0 };
+                let pubrel = Output::Ack(AckKind::PubRel, packet_id, ReasonCode::Success);
+                self.push_after(id, after, pubrel);
+                Handled::Done
+            }
+            Err(reason) => self.fail(now, id, reason, "an acknowledgement of the wrong kind"),
+        }
+    }
+}

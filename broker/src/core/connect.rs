@@ -1,0 +1,311 @@
+//! CONNECT: from an authenticated client to a session.
+
+use std::sync::Arc;
+
+use outpost_protocol::{ConnAck, Connect, Properties, Property, ProtocolVersion, QoS, ReasonCode};
+
+use super::Broker;
+use super::change::SessionId;
+use super::connection::{ConnId, Connection, Peer};
+use super::disconnect::End;
+use super::event::Event;
+use super::output::{ByteBuffer, Output};
+use super::session::Session;
+use super::time::Instant;
+use super::timers::Timer;
+use super::topics::SessionKey;
+use super::will;
+
+/// Client identifiers of this program's own parts: no client from outside may use them.
+pub const RESERVED_CLIENT_ID_PREFIX: &str = "$outpost/";
+
+/// What a CONNACK grants that the client did not know.
+struct Granted {
+    session_present: bool,
+    assigned_client_id: Option<Arc<str>>,
+    session_expiry_interval_s: Option<u32>,
+    server_keep_alive_s: Option<u16>,
+    response_information: Option<String>,
+}
+
+impl Broker {
+    /// A client whose credentials were found good. `authentication` goes into CONNACK: what an
+    /// authentication method has to say at its end.
+    ///
+    /// The connection may be refused all the same: then its outputs are a CONNACK that says so, and
+    /// [`Output::Close`].
+    pub fn handle_connect(
+        &mut self,
+        now: Instant,
+        peer: Peer,
+        connect: &Connect<'_>,
+        authentication: &[Property<'_>],
+    ) -> ConnId {
+        self.counters.packets_received += 1;
+        let id = self.new_connection(now, peer, connect);
+        if let Err((reason, why)) = self.check_connect(id, connect) {
+            self.refuse_connect(id, connect, reason, why);
+            return id;
+        }
+        let (client_id, assigned) = match connect.client_id {
+            "" => {
+                let assigned = self.new_client_id();
+                (assigned.clone(), Some(assigned))
+            }
+            given => (Arc::from(given), None),
+        };
+        let resumed = self.find_session(now, &client_id, connect.clean_start);
+        let session_present = resumed.is_some();
+        if !session_present && self.sessions.len() >= self.settings.limits.sessions_max as usize {
+            let why = "as many sessions as the limit allows";
+            self.refuse_connect(id, connect, ReasonCode::QuotaExceeded, why);
+            return id;
+        }
+        let key = resumed.unwrap_or_else(|| self.new_session(client_id.clone()));
+        let granted = self.attach(now, id, key, connect, session_present, assigned);
+        self.send_connack(id, &granted, authentication);
+        self.push_connected_event(id, &client_id, session_present);
+        self.touch_session(now, key);
+        self.pump(now, key);
+        self.send_retained_ahead(now, key);
+        id
+    }
+
+    fn new_connection(&mut self, now: Instant, peer: Peer, connect: &Connect<'_>) -> ConnId {
+        self.generation = self.generation.wrapping_add(1);
+        let entry = self.connections.vacant_entry();
+        let index = u32::try_from(entry.key()).expect("fewer connections than file descriptors");
+        let id = ConnId { index, generation: self.generation };
+        let properties = &connect.properties;
+        let limits = &self.settings.limits;
+        let alias_maximum = properties.topic_alias_maximum().unwrap_or(0);
+        entry.insert(Connection {
+            id,
+            peer,
+            version: connect.version,
+            session: None,
+            silence_max_ms: 0,
+            last_packet_at: now,
+            maximum_packet_size: properties.maximum_packet_size().unwrap_or(u32::MAX),
+            // Absent: 1, [MQTT-3.1.2-29].
+            wants_reasons: connect.version == ProtocolVersion::V5
+                && properties.request_problem_information() != Some(0),
+            topic_alias_maximum_out: alias_maximum.min(limits.topic_alias_maximum_out),
+            topic_aliases: Vec::new(),
+            outputs: Vec::new(),
+            output_bytes: 0,
+            parked: Default::default(),
+            unacknowledged: 0,
+            is_woken: false,
+            waits_since: None,
+        });
+        id
+    }
+
+    fn check_connect(
+        &self,
+        id: ConnId,
+        connect: &Connect<'_>,
+    ) -> Result<(), (ReasonCode, &'static str)> {
+        let limits = &self.settings.limits;
+        let client_id = connect.client_id;
+        if client_id.is_empty() {
+            let is_fine = match connect.version {
+                ProtocolVersion::V31 => false,
+                ProtocolVersion::V311 => connect.clean_start, // [MQTT-3.1.3-8]
+                ProtocolVersion::V5 => true,
+            };
+            if !is_fine {
+                let why = "an empty client identifier with a session to keep";
+                return Err((ReasonCode::ClientIdentifierNotValid, why));
+            }
+        }
+        if client_id.len() > usize::from(limits.client_id_bytes_max) {
+            return Err((ReasonCode::ClientIdentifierNotValid, "client identifier too long"));
+        }
+        let is_internal = self.connections[id.index()].peer.is_internal;
+        if client_id.starts_with(RESERVED_CLIENT_ID_PREFIX) && !is_internal {
+            return Err((ReasonCode::ClientIdentifierNotValid, "client identifier is reserved"));
+        }
+        if let Some(will) = &connect.will {
+            if will.qos > limits.maximum_qos {
+                return Err((ReasonCode::QoSNotSupported, "will above the Maximum QoS"));
+            }
+            if super::publish::levels(will.topic) > usize::from(limits.topic_levels_max) {
+                return Err((ReasonCode::TopicNameInvalid, "will topic of too many levels"));
+            }
+            if will.topic.starts_with("$SYS/") && !is_internal {
+                return Err((ReasonCode::NotAuthorized, "will to $SYS"));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_connect(
+        &mut self,
+        id: ConnId,
+        connect: &Connect<'_>,
+        reason: ReasonCode,
+        why: &'static str,
+    ) {
+        let address = self.connections[id.index()].peer.address.clone();
+        let client_id = connect.client_id.into();
+        self.push_event(Event::Refused { client_id, address, reason, why });
+        let bytes = refusal(connect.version, reason, why);
+        self.push_output(id, Output::Encoded(bytes.into_boxed_slice()));
+        self.push_output(id, Output::Close);
+    }
+
+    fn new_client_id(&mut self) -> Arc<str> {
+        loop {
+            let id: Arc<str> = format!("auto-{:016x}", self.draw()).into();
+            if !self.clients.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// The session to resume, if there is one: a connected client is taken over, a session that is
+    /// to begin anew is ended.
+    fn find_session(
+        &mut self,
+        now: Instant,
+        client_id: &Arc<str>,
+        clean_start: bool,
+    ) -> Option<SessionKey> {
+        let key = *self.clients.get(client_id)?;
+        if let Some(old) = self.sessions[key as usize].connection {
+            let why = "another connection with this client identifier";
+            self.close(old, ReasonCode::SessionTakenOver, why); // [MQTT-3.1.4-3]
+            self.detach(now, old, End::TakenOver { clean_start });
+        }
+        // The end of its connection may have been its own end.
+        let key = *self.clients.get(client_id)?;
+        let is_over = self.sessions[key as usize].expires_at.is_some_and(|at| at <= now);
+        if clean_start || is_over {
+            self.end_session(now, key); // [MQTT-3.1.2-4]
+            return None;
+        }
+        Some(key)
+    }
+
+    pub(super) fn new_session(&mut self, client_id: Arc<str>) -> SessionKey {
+        let id = SessionId(self.next_session);
+        self.next_session += 1;
+        self.insert_session(Session::new(id, client_id))
+    }
+
+    pub(super) fn insert_session(&mut self, session: Session) -> SessionKey {
+        let (id, client_id) = (session.id, session.client_id.clone());
+        let key = self.sessions.insert(session);
+        let key = SessionKey::try_from(key).expect("fewer sessions than sessions_max");
+        self.clients.insert(client_id, key);
+        self.session_keys.insert(id, key);
+        key
+    }
+
+    fn attach(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        key: SessionKey,
+        connect: &Connect<'_>,
+        session_present: bool,
+        assigned_client_id: Option<Arc<str>>,
+    ) -> Granted {
+        let limits = self.settings.limits.clone();
+        let wanted_s = match connect.version {
+            ProtocolVersion::V5 => connect.properties.session_expiry_interval_s().unwrap_or(0),
+            _ if connect.clean_start => 0,
+            _ => u32::MAX,
+        };
+        let is_internal = self.connections[id.index()].peer.is_internal;
+        let expiry_s =
+            if is_internal { wanted_s } else { wanted_s.min(limits.session_expiry_max_s) };
+        let keep_alive_s = match limits.keep_alive_max_s {
+            0 => connect.keep_alive_s,
+            max if connect.version < ProtocolVersion::V5 => connect.keep_alive_s.min(max),
+            max if connect.keep_alive_s == 0 => max,
+            max => connect.keep_alive_s.min(max),
+        };
+        let receive_maximum = connect.properties.receive_maximum().unwrap_or(u16::MAX);
+        let session = &mut self.sessions[key as usize];
+        session.connection = Some(id);
+        session.expiry_interval_s = expiry_s;
+        session.expires_at = None;
+        session.window = receive_maximum.min(limits.inflight_max).max(1);
+        session.will = connect.will.as_ref().map(|w| Box::new(will::record(w)));
+        let client_id = session.client_id.clone();
+        if expiry_s == 0 && session.is_stored {
+            // It was to be kept, and is no more: its row goes with the next batch.
+            for filter in session.subscriptions.keys() {
+                self.pending.put_subscription(session.id, filter.clone(), None);
+            }
+        }
+
+        let connection = &mut self.connections[id.index()];
+        connection.session = Some(key);
+        if keep_alive_s > 0 {
+            connection.silence_max_ms = u64::from(keep_alive_s) * 1500; // [MQTT-3.1.2-22]
+            let at = now.plus_ms(connection.silence_max_ms);
+            self.timers.set(at, Timer::KeepAlive(id));
+        }
+        let wants_response_information =
+            connect.properties.request_response_information() == Some(1);
+        Granted {
+            session_present,
+            assigned_client_id,
+            session_expiry_interval_s: (expiry_s != wanted_s).then_some(expiry_s),
+            server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
+            response_information: wants_response_information
+                .then(|| format!("response/{client_id}")),
+        }
+    }
+
+    fn send_connack(&mut self, id: ConnId, granted: &Granted, authentication: &[Property<'_>]) {
+        let limits = &self.settings.limits;
+        let mut list: Vec<Property<'_>> = Vec::new();
+        list.extend(granted.session_expiry_interval_s.map(Property::SessionExpiryInterval));
+        list.push(Property::ReceiveMaximum(limits.receive_maximum));
+        if limits.maximum_qos < QoS::ExactlyOnce {
+            list.push(Property::MaximumQoS(limits.maximum_qos.into()));
+        }
+        list.push(Property::MaximumPacketSize(limits.packet_bytes_max));
+        let assigned = granted.assigned_client_id.as_deref();
+        list.extend(assigned.map(Property::AssignedClientIdentifier)); // [MQTT-3.2.2-16]
+        list.push(Property::TopicAliasMaximum(limits.topic_alias_maximum));
+        list.extend(granted.server_keep_alive_s.map(Property::ServerKeepAlive));
+        list.extend(granted.response_information.as_deref().map(Property::ResponseInformation));
+        list.extend_from_slice(authentication);
+        let connection = &self.connections[id.index()];
+        let connack = ConnAck {
+            session_present: granted.session_present,
+            reason: ReasonCode::Success,
+            properties: Properties::list(&list),
+        };
+        let mut bytes = ByteBuffer::default();
+        connack.encode(connection.version, &mut bytes).expect("a client identifier fits");
+        self.push_output(id, Output::Encoded(bytes.0.into_boxed_slice()));
+    }
+
+    fn push_connected_event(&mut self, id: ConnId, client_id: &str, session_present: bool) {
+        let connection = &self.connections[id.index()];
+        let event = Event::Connected {
+            client_id: client_id.into(),
+            address: connection.peer.address.clone(),
+            user_name: connection.peer.user_name.clone(),
+            level: connection.version.level(),
+            session_present,
+        };
+        self.push_event(event);
+    }
+}
+
+/// A CONNACK that refuses.
+pub fn refusal(version: ProtocolVersion, reason: ReasonCode, why: &str) -> Vec<u8> {
+    let list = [Property::ReasonString(why)];
+    let connack = ConnAck { session_present: false, reason, properties: Properties::list(&list) };
+    let mut bytes = ByteBuffer::default();
+    connack.encode(version, &mut bytes).expect("a short text fits");
+    bytes.0
+}

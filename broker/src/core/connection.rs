@@ -1,0 +1,82 @@
+//! What the core knows of a connection whose CONNECT it has seen.
+
+use std::collections::VecDeque;
+
+use outpost_protocol::ProtocolVersion;
+
+use super::message::Topic;
+use super::output::{AckKind, Output};
+use super::time::Instant;
+use super::topics::SessionKey;
+
+/// Names a connection for as long as the broker runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+impl ConnId {
+    /// Its place in tables that are as long as there were ever connections at one time. A place is
+    /// used again after its connection has gone.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// Who connected, as the shell knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The address, for logs.
+    pub address: Box<str>,
+    /// The user name that was authenticated.
+    pub user_name: Option<Box<str>>,
+    /// A part of this program, such as a bridge: it may use reserved client identifiers.
+    pub is_internal: bool,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub id: ConnId,
+    pub peer: Peer,
+    pub version: ProtocolVersion,
+    /// None before a session is found for it, and after it was detached from its session.
+    pub session: Option<SessionKey>,
+    /// 1.5 times the Keep Alive, 0: none [MQTT-3.1.2-22].
+    pub silence_max_ms: u64,
+    pub last_packet_at: Instant,
+    pub maximum_packet_size: u32,
+    pub wants_reasons: bool,
+    pub topic_alias_maximum_out: u16,
+    /// Topics by alias, as the client set them. Empty until the first.
+    pub topic_aliases: Vec<Option<Topic>>,
+    pub outputs: Vec<Output>,
+    pub output_bytes: u64,
+    /// What waits for a commit, with the number of its batch, in the order in which it leaves.
+    pub parked: VecDeque<(u64, Output)>,
+    /// QoS 1 messages taken and not yet acknowledged.
+    pub unacknowledged: u32,
+    /// It is to be woken already.
+    pub is_woken: bool,
+    /// Since when a packet of it waits for room.
+    pub waits_since: Option<Instant>,
+}
+
+impl Connection {
+    /// What an output counts towards the limit of a slow connection.
+    pub(super) fn push(&mut self, output: Output) {
+        self.output_bytes += match &output {
+            Output::Publish(delivery) => delivery.message.bytes() + PACKET_OVERHEAD,
+            Output::Encoded(bytes) => bytes.len() as u64,
+            _ => PACKET_OVERHEAD,
+        };
+        if matches!(output, Output::Ack(AckKind::PubAck, ..)) {
+            self.unacknowledged = self.unacknowledged.saturating_sub(1);
+        }
+        self.outputs.push(output);
+    }
+}
+
+/// Header, packet identifier and the entry in the queue of outputs.
+const PACKET_OVERHEAD: u64 = 32;

@@ -1,0 +1,297 @@
+//! From a session's queue through its window to its connection.
+
+use std::sync::Arc;
+
+use outpost_protocol::{QoS, ReasonCode, SendState};
+
+use super::change::{QueuedMessage, Seq, SubscriptionRecord, Target};
+use super::connection::ConnId;
+use super::message::Message;
+use super::output::{AckKind, Delivery, Output};
+use super::session::Queued;
+use super::time::Instant;
+use super::topics::SessionKey;
+use super::{Broker, Waiting};
+
+impl Broker {
+    /// Sends a QoS 0 message to a session that is connected. A connection that is too slow does not
+    /// get it, and one that is not there neither.
+    pub(super) fn send_at_most_once(
+        &mut self,
+        key: SessionKey,
+        message: &Arc<Message>,
+        retain: bool,
+        subscription_ids: Option<Arc<[u32]>>,
+    ) {
+        let Some(id) = self.sessions[key as usize].connection else { return };
+        let output_bytes_max = u64::from(self.settings.limits.output_bytes_max);
+        let Some(connection) = self.connections.get_mut(id.index()) else { return };
+        if connection.output_bytes > output_bytes_max {
+            self.counters.dropped_slow += 1;
+            return;
+        }
+        let delivery = Delivery {
+            message: message.clone(),
+            packet_id: None,
+            qos: QoS::AtMostOnce,
+            dup: false,
+            retain,
+            subscription_ids,
+        };
+        if connection.maximum_packet_size != u32::MAX
+            && delivery.encoded_len_max() > u64::from(connection.maximum_packet_size)
+        {
+            self.counters.dropped_too_large += 1;
+            return;
+        }
+        self.counters.messages_sent += 1;
+        connection.push(Output::Publish(delivery));
+        if !connection.is_woken {
+            connection.is_woken = true;
+            self.wakeups.push_back(id);
+        }
+    }
+
+    /// Puts a QoS 1 or 2 message behind what waits for a session, and sends what may be sent.
+    pub(super) fn enqueue(&mut self, now: Instant, key: SessionKey, queued: Queued) {
+        if queued.seq.is_none() && self.is_full(key) {
+            // Nothing of it is stored: this session ends with its connection, and is slow.
+            self.counters.dropped_full += 1;
+            self.push_full_event(key, "the newest message was dropped");
+            return;
+        }
+        if queued.seq.is_none() {
+            self.waiting_bytes += queued.message.bytes();
+        }
+        self.sessions[key as usize].enqueue(queued);
+        self.pump(now, key);
+    }
+
+    /// Stores a message for the sessions that need it after a restart. Its number.
+    pub(super) fn store_message(&mut self, message: &Arc<Message>, targets: Vec<Target>) -> Seq {
+        let seq = self.next_seq;
+        self.next_seq = Seq(seq.0 + 1);
+        let sessions = u32::try_from(targets.len()).expect("fewer targets than sessions");
+        self.waiting_bytes += message.bytes();
+        self.waiting.insert(seq, Waiting { sessions, bytes: message.bytes() });
+        self.pending.put_message(seq, QueuedMessage { message: message.clone(), targets });
+        seq
+    }
+
+    /// Sends from the queue while the window is open.
+    pub(super) fn pump(&mut self, now: Instant, key: SessionKey) {
+        let Some(id) = self.sessions[key as usize].connection else { return };
+        while self.sessions[key as usize].has_window() {
+            if self.resend_next(key, id) {
+                continue;
+            }
+            let session = &mut self.sessions[key as usize];
+            let Some(queued) = session.dequeue() else { break };
+            if queued.message.is_expired(now) {
+                self.counters.dropped_expired += 1;
+                self.finish(now, key, &queued);
+            } else if self.is_too_large(id, &queued) {
+                // As if it had been delivered [MQTT-3.1.2-25].
+                self.counters.dropped_too_large += 1;
+                self.finish(now, key, &queued);
+            } else {
+                self.send(now, key, id, queued);
+            }
+        }
+        self.announce_room(key);
+    }
+
+    /// A session is done with a message, delivered or not.
+    pub(super) fn finish(&mut self, now: Instant, key: SessionKey, queued: &Queued) {
+        let Some(seq) = queued.seq else {
+            self.waiting_bytes -= queued.message.bytes();
+            return;
+        };
+        self.sessions[key as usize].finish(seq);
+        self.touch_session(now, key);
+        self.release_message(now, seq);
+    }
+
+    /// One session fewer waits for a stored message.
+    pub(super) fn release_message(&mut self, now: Instant, seq: Seq) {
+        let Some(waiting) = self.waiting.get_mut(&seq) else { return };
+        waiting.sessions -= 1;
+        if waiting.sessions == 0 {
+            self.waiting_bytes -= waiting.bytes;
+            self.waiting.remove(&seq);
+            self.pending.remove_message(now, seq);
+        }
+    }
+
+    /// Whether the queue of a session takes no more.
+    pub(super) fn is_full(&self, key: SessionKey) -> bool {
+        let limits = &self.settings.limits;
+        let session = &self.sessions[key as usize];
+        session.messages() >= limits.queue_messages_max as usize
+            || session.queue_bytes() >= limits.queue_bytes_max
+            || self.waiting_bytes >= limits.queue_total_bytes_max
+    }
+
+    /// Retained messages for subscriptions made, as far as window and buffer allow. The rest follows
+    /// when the client has taken these.
+    pub(super) fn send_retained_ahead(&mut self, now: Instant, key: SessionKey) {
+        let budget = u64::from(self.settings.limits.output_bytes_max) / 4;
+        loop {
+            let session = &self.sessions[key as usize];
+            let (Some(id), Some(ahead)) = (session.connection, session.retained_ahead.front())
+            else {
+                return;
+            };
+            let is_open = session.has_window() && session.queue_is_empty();
+            let connection = &self.connections[id.index()];
+            // SUBACK goes first.
+            if connection.output_bytes > budget || !connection.parked.is_empty() {
+                return;
+            }
+            let (_, filter) = super::route::split_share(&ahead.filter);
+            let Some(message) = self.retained.next_match(filter, ahead.after.as_ref()) else {
+                self.sessions[key as usize].retained_ahead.pop_front();
+                continue;
+            };
+            let (message, subscription) = (message.clone(), ahead.subscription);
+            if subscription.qos.min(message.qos) > QoS::AtMostOnce && !is_open {
+                return;
+            }
+            if let Some(ahead) = self.sessions[key as usize].retained_ahead.front_mut() {
+                ahead.after = Some(message.topic.clone());
+            }
+            if !message.is_expired(now) {
+                self.send_retained(now, key, &message, subscription);
+            }
+        }
+    }
+
+    fn send_retained(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        message: &Arc<Message>,
+        subscription: SubscriptionRecord,
+    ) {
+        let qos = subscription.qos.min(message.qos);
+        let subscription_ids: Option<Arc<[u32]>> =
+            subscription.subscription_id.map(|id| [id].into());
+        if qos == QoS::AtMostOnce {
+            self.send_at_most_once(key, message, true, subscription_ids);
+            return;
+        }
+        let queued = Queued {
+            message: message.clone(),
+            seq: None,
+            qos,
+            retain: true,
+            subscription_ids,
+            share: None,
+        };
+        self.enqueue_stored(now, key, queued);
+    }
+
+    /// Enqueues a message for one session alone, in the store as well if the session is durable.
+    pub(super) fn enqueue_stored(&mut self, now: Instant, key: SessionKey, mut queued: Queued) {
+        let session = &self.sessions[key as usize];
+        if session.is_durable() {
+            let target = Target {
+                session: session.id,
+                qos: queued.qos,
+                retain: queued.retain,
+                subscription_ids: queued.subscription_ids.as_deref().unwrap_or_default().to_vec(),
+                share: queued.share.clone(),
+            };
+            queued.seq = Some(self.store_message(&queued.message, vec![target]));
+            self.pending.lazy(now);
+        }
+        self.enqueue(now, key, queued);
+    }
+
+    /// Sends the next packet that was in flight on a former connection. False: there is none.
+    fn resend_next(&mut self, key: SessionKey, id: ConnId) -> bool {
+        let durable_after = self.all_durable_after();
+        let session = &mut self.sessions[key as usize];
+        let is_durable = session.is_durable();
+        let Some(inflight) = session.take_off_again() else { return false };
+        let packet_id = inflight.packet_id;
+        match &inflight.queued {
+            None => {
+                let pubrel = Output::Ack(AckKind::PubRel, packet_id, ReasonCode::Success);
+                self.push_after(id, durable_after, pubrel);
+            }
+            Some(queued) => {
+                let output = publish_output(queued, packet_id, inflight.sent);
+                // Its identifier may not be durable yet, if the connection changed in between.
+                let waits = is_durable && queued.qos == QoS::ExactlyOnce;
+                inflight.sent = true;
+                self.counters.messages_sent += 1;
+                self.push_after_or_now(id, if waits { durable_after } else { 0 }, output);
+            }
+        }
+        true
+    }
+
+    fn send(&mut self, now: Instant, key: SessionKey, id: ConnId, queued: Queued) {
+        let session = &mut self.sessions[key as usize];
+        let is_durable = session.is_durable();
+        let qos = queued.qos;
+        let packet_id = session.take_off(queued);
+        let inflight = session.find_inflight(packet_id).expect("it was put there just now");
+        let queued = inflight.queued.as_ref().expect("it was put there just now");
+        let output = publish_output(queued, packet_id, false);
+        inflight.sent = true;
+        self.counters.messages_sent += 1;
+        let mut after = 0;
+        if is_durable {
+            self.touch_session(now, key);
+            if qos == QoS::ExactlyOnce {
+                // The receiver remembers the identifier, so a restart must know it as well.
+                after = self.pending.urgent(now);
+            }
+        }
+        self.push_after_or_now(id, after, output);
+    }
+
+    /// A PUBLISH need not wait behind the acknowledgements that wait for a commit.
+    fn push_after_or_now(&mut self, id: ConnId, batch: u64, output: Output) {
+        if batch == 0 { self.push_output(id, output) } else { self.push_after(id, batch, output) }
+    }
+
+    fn is_too_large(&self, id: ConnId, queued: &Queued) -> bool {
+        let Some(connection) = self.connections.get(id.index()) else { return false };
+        let maximum = connection.maximum_packet_size;
+        if maximum == u32::MAX {
+            return false;
+        }
+        let delivery = Delivery {
+            message: queued.message.clone(),
+            packet_id: outpost_protocol::PacketId::new(1),
+            qos: queued.qos,
+            dup: false,
+            retain: queued.retain,
+            subscription_ids: queued.subscription_ids.clone(),
+        };
+        delivery.encoded_len_max() > u64::from(maximum)
+    }
+
+    /// Wakes who waits for room in the queue of a session.
+    pub(super) fn announce_room(&mut self, key: SessionKey) {
+        if self.sessions[key as usize].is_awaited && !self.is_full(key) {
+            self.sessions[key as usize].is_awaited = false;
+            self.wake_waiting();
+        }
+    }
+}
+
+fn publish_output(queued: &Queued, packet_id: outpost_protocol::PacketId, dup: bool) -> Output {
+    debug_assert!(SendState::first(queued.qos).is_some());
+    Output::Publish(Delivery {
+        message: queued.message.clone(),
+        packet_id: Some(packet_id),
+        qos: queued.qos,
+        dup,
+        retain: queued.retain,
+        subscription_ids: queued.subscription_ids.clone(),
+    })
+}

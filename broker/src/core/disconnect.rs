@@ -1,0 +1,240 @@
+//! The end of a connection, and the end of a session.
+
+use std::sync::Arc;
+
+use outpost_protocol::{Disconnect, Properties, Property, ProtocolVersion, ReasonCode};
+
+use super::change::SessionId;
+use super::connection::ConnId;
+use super::event::Event;
+use super::output::{ByteBuffer, Output};
+use super::session::Queued;
+use super::time::Instant;
+use super::timers::Timer;
+use super::topics::SessionKey;
+use super::{Broker, Handled};
+
+/// How a connection came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// DISCONNECT 0x00: the will is void [MQTT-3.14.4-3].
+    Normal,
+    /// DISCONNECT with another reason, a fault, or silence.
+    Lost(ReasonCode, &'static str),
+    /// Another connection has the client identifier now.
+    TakenOver { clean_start: bool },
+    /// The broker ends; the session stays as it is.
+    Shutdown,
+}
+
+impl Broker {
+    pub(super) fn handle_disconnect(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        disconnect: &Disconnect<'_>,
+    ) -> Handled {
+        let Some(key) = self.connections[id.index()].session else { return Handled::Closed };
+        if let Some(expiry_s) = disconnect.properties.session_expiry_interval_s() {
+            let limit_s = self.settings.limits.session_expiry_max_s;
+            let session = &mut self.sessions[key as usize];
+            if session.expiry_interval_s == 0 && expiry_s > 0 {
+                // [MQTT-3.1.2.11.2]: a session that was to end cannot be kept.
+                let why = "DISCONNECT with a Session Expiry Interval where CONNECT had none";
+                return self.fail(now, id, ReasonCode::ProtocolError, why);
+            }
+            session.expiry_interval_s = expiry_s.min(limit_s);
+        }
+        let end = match disconnect.reason {
+            ReasonCode::Success => End::Normal,
+            reason => End::Lost(reason, "the client gave up"),
+        };
+        self.detach(now, id, end);
+        self.push_output(id, Output::Close);
+        Handled::Closed
+    }
+
+    /// The client broke a rule, or a limit was reached: it is told and closed.
+    pub(super) fn fail(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        reason: ReasonCode,
+        why: &'static str,
+    ) -> Handled {
+        self.close(id, reason, why);
+        self.detach(now, id, End::Lost(reason, why));
+        Handled::Closed
+    }
+
+    /// Tells a client why (5.0) and closes its connection.
+    pub(super) fn close(&mut self, id: ConnId, reason: ReasonCode, why: &'static str) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.session.is_none() {
+            return;
+        }
+        if connection.version == ProtocolVersion::V5 {
+            let list = [Property::ReasonString(why)];
+            let properties =
+                if connection.wants_reasons { Properties::list(&list) } else { Properties::EMPTY };
+            let mut packet = Disconnect { reason, properties };
+            let len = packet.encoded_len(connection.version).unwrap_or(usize::MAX);
+            if len > connection.maximum_packet_size as usize {
+                packet.properties = Properties::EMPTY; // [MQTT-3.14.2-3]
+            }
+            let mut bytes = ByteBuffer::default();
+            packet.encode(ProtocolVersion::V5, &mut bytes).expect("a short text fits");
+            connection.push(Output::Encoded(bytes.0.into_boxed_slice()));
+        }
+        self.push_output(id, Output::Close);
+    }
+
+    pub(super) fn check_keep_alive(&mut self, now: Instant, id: ConnId) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.session.is_none() {
+            return;
+        }
+        let silence_max_ms = connection.silence_max_ms;
+        // Who has to wait for room is not read from, and cannot be heard.
+        let waits = connection.waits_since.is_some();
+        if !waits && now.since_ms(connection.last_packet_at) >= silence_max_ms {
+            self.fail(now, id, ReasonCode::KeepAliveTimeout, "keep alive timeout");
+            return;
+        }
+        let next = if waits { now } else { connection.last_packet_at };
+        self.timers.set(next.plus_ms(silence_max_ms), Timer::KeepAlive(id));
+    }
+
+    pub(super) fn check_session_expiry(&mut self, now: Instant, id: SessionId) {
+        let Some(key) = self.session_keys.get(&id).copied() else { return };
+        let session = &self.sessions[key as usize];
+        if session.connection.is_none() && session.expires_at.is_some_and(|at| at <= now) {
+            self.end_session(now, key);
+        }
+    }
+
+    /// Parts a connection from its session. Nothing happens where that was done before.
+    pub(super) fn detach(&mut self, now: Instant, id: ConnId, end: End) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(key) = connection.session.take() else { return };
+        connection.parked.clear();
+        self.waiting_connections.remove(&id);
+        self.push_disconnected_event(id, key, end);
+        let session = &mut self.sessions[key as usize];
+        session.connection = None;
+        session.ground();
+        match end {
+            End::Shutdown => return,
+            End::Normal => session.will = None,
+            // A client that is back before the delay is over was never lost [MQTT-3.1.3-9].
+            End::TakenOver { clean_start: false }
+                if session.will.as_ref().is_some_and(|w| w.delay_interval_s > 0) =>
+            {
+                session.will = None;
+            }
+            End::TakenOver { .. } | End::Lost(..) => self.start_will_delay(now, key),
+        }
+        let session = &mut self.sessions[key as usize];
+        if !session.is_durable() {
+            self.end_session(now, key);
+            return;
+        }
+        if session.expiry_interval_s != u32::MAX {
+            let expires_at = now.plus_s(session.expiry_interval_s);
+            session.expires_at = Some(expires_at);
+            let session_id = session.id;
+            self.timers.set(expires_at, Timer::SessionExpiry(session_id));
+        }
+        self.touch_session(now, key);
+        self.give_away_shared(now, key);
+    }
+
+    /// A session is over: its subscriptions, its messages, its row.
+    pub(super) fn end_session(&mut self, now: Instant, key: SessionKey) {
+        if self.sessions[key as usize].will.is_some() {
+            self.publish_will(now, key);
+        }
+        // A QoS 2 flow that began dies with its session [MQTT-4.8.2-5]; whatever else came by
+        // shared subscriptions goes to their other members.
+        self.sessions[key as usize].ground();
+        let left = self.take_all_shared(now, key);
+        let session = &mut self.sessions[key as usize];
+        let id = session.id;
+        let has_rows = session.is_stored || session.is_durable();
+        for (filter, record) in std::mem::take(&mut session.subscriptions) {
+            self.remove_route(key, &filter, record);
+            if has_rows {
+                self.pending.put_subscription(id, filter, None);
+            }
+        }
+        let dropped = self.sessions[key as usize].take_all();
+        for queued in &dropped {
+            match queued.seq {
+                Some(seq) => self.release_message(now, seq),
+                None => self.waiting_bytes -= queued.message.bytes(),
+            }
+        }
+        let session = self.sessions.remove(key as usize);
+        self.clients.remove(&session.client_id);
+        self.session_keys.remove(&id);
+        if has_rows {
+            self.pending.remove_session(id);
+            self.pending.lazy(now);
+        }
+        let dropped = dropped.len();
+        self.counters.dropped_session_ended += dropped as u64;
+        if session.is_durable() {
+            let client_id = (*session.client_id).into();
+            self.push_event(Event::SessionEnded { client_id, dropped });
+        }
+        self.redistribute(now, left);
+        if session.is_awaited {
+            self.wake_waiting();
+        }
+    }
+
+    fn take_all_shared(&mut self, now: Instant, key: SessionKey) -> Vec<Queued> {
+        let filters = self.sessions[key as usize].subscriptions.keys();
+        let shares: Vec<_> = filters.filter(|f| f.starts_with("$share/")).cloned().collect();
+        shares.iter().flat_map(|share| self.take_shared(now, key, share)).collect()
+    }
+
+    fn take_shared(&mut self, now: Instant, key: SessionKey, share: &Arc<str>) -> Vec<Queued> {
+        let left = self.sessions[key as usize].take_shared(share);
+        for queued in &left {
+            self.finish(now, key, queued);
+        }
+        left
+    }
+
+    /// What a member of shared subscriptions leaves unacknowledged goes to members that are there.
+    fn give_away_shared(&mut self, now: Instant, key: SessionKey) {
+        let shares: Vec<_> = self.sessions[key as usize]
+            .subscriptions
+            .keys()
+            .filter(|filter| filter.starts_with("$share/"))
+            .filter(|filter| self.has_other_member(filter, key))
+            .cloned()
+            .collect();
+        for share in shares {
+            let left = self.take_shared(now, key, &share);
+            self.redistribute(now, left);
+        }
+    }
+
+    fn push_disconnected_event(&mut self, id: ConnId, key: SessionKey, end: End) {
+        let (reason, why) = match end {
+            End::Normal => (ReasonCode::Success, "disconnected"),
+            End::Lost(reason, why) => (reason, why),
+            End::TakenOver { .. } => (ReasonCode::SessionTakenOver, "taken over"),
+            End::Shutdown => (ReasonCode::ServerShuttingDown, "the broker is shutting down"),
+        };
+        let event = Event::Disconnected {
+            client_id: (*self.sessions[key as usize].client_id).into(),
+            address: self.connections[id.index()].peer.address.clone(),
+            reason,
+            why,
+        };
+        self.push_event(event);
+    }
+}

@@ -1,0 +1,261 @@
+//! The open batch, when it is due, and the acknowledgements that wait for it.
+//!
+//! A change is *urgent* when somebody waits for an acknowledgement that promises it, and *lazy*
+//! otherwise (an acknowledgement of a subscriber, say: forgetting it costs one repeated message). A
+//! lazy change rides with the next urgent one, or goes alone after a longer while.
+//!
+//! One batch is under commit at a time; meanwhile the next one gathers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::Broker;
+use super::change::{Batch, QueuedMessage, Seq, SessionId, SubscriptionRecord};
+use super::connection::ConnId;
+use super::message::{Message, Topic};
+use super::output::Output;
+use super::time::Instant;
+use super::topics::SessionKey;
+
+/// When the open batch is handed to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitPolicy {
+    /// At most one commit in so many milliseconds: how long an acknowledgement may wait for company.
+    /// After a pause the first change is committed at once.
+    pub interval_ms: u64,
+    /// How long changes that nobody waits for may gather.
+    pub lazy_interval_ms: u64,
+    /// A batch of so many rows is handed over without waiting.
+    pub rows_max: usize,
+    /// Likewise one of so many bytes.
+    pub bytes_max: u64,
+}
+
+impl Default for CommitPolicy {
+    fn default() -> Self {
+        Self { interval_ms: 20, lazy_interval_ms: 1_000, rows_max: 4_096, bytes_max: 1 << 20 }
+    }
+}
+
+/// The open batch and what waits.
+#[derive(Debug)]
+pub(super) struct Pending {
+    policy: CommitPolicy,
+    batch: Batch,
+    dirty: Vec<SessionKey>,
+    bytes: u64,
+    urgent_since: Option<Instant>,
+    lazy_since: Option<Instant>,
+    last_taken_at: Option<Instant>,
+    under_commit: Option<(u64, u64)>,
+    committed: u64,
+    parked: VecDeque<(u64, ConnId)>,
+}
+
+impl Pending {
+    pub(super) fn new(policy: CommitPolicy) -> Self {
+        Self {
+            policy,
+            batch: Batch { number: 1, ..Batch::default() },
+            dirty: Vec::new(),
+            bytes: 0,
+            urgent_since: None,
+            lazy_since: None,
+            last_taken_at: None,
+            under_commit: None,
+            committed: 0,
+            parked: VecDeque::new(),
+        }
+    }
+
+    /// Bytes of messages that are not yet committed.
+    pub(super) fn backlog_bytes(&self) -> u64 {
+        self.bytes + self.under_commit.map_or(0, |(_, bytes)| bytes)
+    }
+
+    pub(super) fn put_message(&mut self, seq: Seq, queued: QueuedMessage) {
+        self.bytes += queued.message.bytes();
+        self.batch.messages.insert(seq, Some(queued));
+    }
+
+    /// A message that nobody needs any more. One that is still in the open batch is struck from it:
+    /// it is never written.
+    pub(super) fn remove_message(&mut self, now: Instant, seq: Seq) {
+        if let Some(Some(queued)) = self.batch.messages.remove(&seq) {
+            self.bytes -= queued.message.bytes();
+        } else {
+            self.batch.messages.insert(seq, None);
+            self.lazy(now);
+        }
+    }
+
+    pub(super) fn put_retained(&mut self, topic: Topic, message: Option<Arc<Message>>) {
+        self.bytes += message.as_ref().map_or(0, |m| m.bytes());
+        if let Some(Some(old)) = self.batch.retained.insert(topic, message) {
+            self.bytes -= old.bytes();
+        }
+    }
+
+    pub(super) fn put_subscription(
+        &mut self,
+        session: SessionId,
+        filter: Arc<str>,
+        record: Option<SubscriptionRecord>,
+    ) {
+        self.batch.subscriptions.insert((session, filter), record);
+    }
+
+    pub(super) fn remove_session(&mut self, session: SessionId) {
+        self.batch.sessions.insert(session, None);
+    }
+
+    pub(super) fn urgent(&mut self, now: Instant) -> u64 {
+        self.urgent_since.get_or_insert(now);
+        self.batch.number
+    }
+
+    pub(super) fn lazy(&mut self, now: Instant) {
+        self.lazy_since.get_or_insert(now);
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.urgent_since.is_some()
+    }
+
+    fn due(&self) -> Option<Instant> {
+        if self.under_commit.is_some() {
+            return None;
+        }
+        let lazy = self.lazy_since.map(|at| at.plus_ms(self.policy.lazy_interval_ms));
+        let urgent = self.urgent_since.map(|at| {
+            if self.rows() >= self.policy.rows_max || self.bytes >= self.policy.bytes_max {
+                return at;
+            }
+            match self.last_taken_at {
+                Some(last) => at.max(last.plus_ms(self.policy.interval_ms)),
+                None => at,
+            }
+        });
+        match (urgent, lazy) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.batch.messages.len() + self.batch.retained.len() + self.dirty.len()
+    }
+}
+
+impl Broker {
+    /// When [`Self::poll_batch`] is to be called: none while there is nothing to commit, or while a
+    /// batch is under commit.
+    pub fn batch_due(&self) -> Option<Instant> {
+        self.pending.due()
+    }
+
+    /// Takes the open batch, if there is anything in it and none is under commit.
+    pub fn poll_batch(&mut self, now: Instant) -> Option<Batch> {
+        self.pending.due()?;
+        let number = self.pending.batch.number;
+        let mut batch = std::mem::take(&mut self.pending.batch);
+        self.pending.batch.number = number + 1;
+        self.pending.under_commit = Some((number, std::mem::take(&mut self.pending.bytes)));
+        self.pending.urgent_since = None;
+        self.pending.lazy_since = None;
+        self.pending.last_taken_at = Some(now);
+        batch.sessions.append(&mut self.dirty_records());
+        batch.next_seq = self.next_seq;
+        batch.next_session = self.next_session;
+        Some(batch)
+    }
+
+    /// The store has made this batch durable, and all before it.
+    pub fn handle_committed(&mut self, now: Instant, number: u64) {
+        self.pending.committed = number;
+        self.pending.under_commit = None;
+        while let Some((_, id)) = self.pending.parked.pop_front_if(|(batch, _)| *batch <= number) {
+            self.release_parked(now, id);
+        }
+        self.wake_waiting();
+    }
+
+    /// Gives out what a connection's client may get now that `committed` is what it is.
+    fn release_parked(&mut self, now: Instant, id: ConnId) {
+        let committed = self.pending.committed;
+        let Some(connection) = self.connection_mut(id) else { return };
+        while let Some((_, output)) =
+            connection.parked.pop_front_if(|(batch, _)| *batch <= committed)
+        {
+            connection.push(output);
+        }
+        let session = connection.session;
+        self.wake(id);
+        if let Some(session) = session {
+            self.send_retained_ahead(now, session);
+        }
+    }
+
+    /// An output that leaves when `batch` is committed (0: at once), and never before what was
+    /// given here for the same connection earlier.
+    pub(super) fn push_after(&mut self, id: ConnId, batch: u64, output: Output) {
+        let committed = self.pending.committed;
+        let Some(connection) = self.connection_mut(id) else { return };
+        if batch <= committed && connection.parked.is_empty() {
+            self.push_output(id, output);
+            return;
+        }
+        let newest = connection.parked.back().map_or(0, |(batch, _)| *batch);
+        let batch = batch.max(newest);
+        connection.parked.push_back((batch, output));
+        if batch > newest {
+            self.pending.parked.push_back((batch, id));
+        }
+    }
+
+    /// The batch after whose commit all that is known now is durable; 0: it is already.
+    pub(super) fn all_durable_after(&self) -> u64 {
+        if self.pending.is_urgent() {
+            self.pending.batch.number
+        } else {
+            self.pending.under_commit.map_or(0, |(number, _)| number)
+        }
+    }
+
+    /// Has the row of a session written with the open batch.
+    pub(super) fn touch_session(&mut self, now: Instant, key: SessionKey) {
+        let session = &mut self.sessions[key as usize];
+        if !session.is_dirty
+            && (session.is_stored || session.is_durable() || session.will.is_some())
+        {
+            session.is_dirty = true;
+            self.pending.dirty.push(key);
+            self.pending.lazy(now);
+        }
+    }
+
+    fn dirty_records(&mut self) -> BTreeMap<SessionId, Option<super::change::SessionRecord>> {
+        let mut records = BTreeMap::new();
+        for key in std::mem::take(&mut self.pending.dirty) {
+            // A session that ended meanwhile has left its row's end in the batch, and its place may
+            // have a new owner, who then stands in the list himself.
+            let Some(session) = self.sessions.get_mut(key as usize).filter(|s| s.is_dirty) else {
+                continue;
+            };
+            session.is_dirty = false;
+            let keeps = session.is_durable() || session.will.is_some();
+            if keeps || session.is_stored {
+                records.insert(session.id, keeps.then(|| session.record(self.next_seq)));
+            }
+            session.is_stored = keeps;
+        }
+        records
+    }
+
+    /// Lets every connection try again whose packet found no room.
+    pub(super) fn wake_waiting(&mut self) {
+        for id in std::mem::take(&mut self.waiting_connections) {
+            self.wake(id);
+        }
+    }
+}

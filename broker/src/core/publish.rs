@@ -1,0 +1,355 @@
+//! PUBLISH from a client.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use outpost_protocol::{PacketId, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode};
+
+use super::connection::ConnId;
+use super::event::Event;
+use super::message::{Message, Topic};
+use super::output::{AckKind, ByteBuffer, Output};
+use super::route::Routed;
+use super::time::Instant;
+use super::timers::Timer;
+use super::topics::{Matches, SessionKey};
+use super::{Broker, Handled};
+
+impl Broker {
+    pub(super) fn handle_publish(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        session: SessionKey,
+        publish: &Publish<'_>,
+    ) -> Handled {
+        if let Err((reason, why)) = self.check_publish(id, publish) {
+            return self.fail(now, id, reason, why);
+        }
+        let topic = match self.resolve_topic(id, publish) {
+            Ok(topic) => topic,
+            Err((reason, why)) => return self.fail(now, id, reason, why),
+        };
+        if let Some(packet_id) = publish.packet_id
+            && let Some(handled) = self.check_flow(now, id, session, publish.qos, packet_id)
+        {
+            return handled;
+        }
+        let name = topic.as_deref().unwrap_or(publish.topic);
+        if levels(name) > usize::from(self.settings.limits.topic_levels_max) {
+            return match publish.packet_id {
+                Some(_) if self.is_v5(id) => {
+                    self.refuse(now, id, publish, ReasonCode::TopicNameInvalid)
+                }
+                _ => self.fail(now, id, ReasonCode::TopicNameInvalid, "a topic of too many levels"),
+            };
+        }
+        let (topic, matches) = self.topics.matches(name);
+        if (publish.qos > QoS::AtMostOnce || publish.retain || topic.starts_with('$'))
+            && let Some(handled) = self.check_room(now, id, publish, &topic, &matches)
+        {
+            return handled;
+        }
+        let message = Arc::new(message(now, topic, publish));
+        self.counters.messages_received += 1;
+        let is_retained_stored = message.retain && self.retain(now, &message);
+        let routed = self.route(now, &message, &matches, Some(session));
+        self.acknowledge_publish(now, id, session, publish, routed, is_retained_stored);
+        Handled::Done
+    }
+
+    /// Retains a message, or forgets one. True: an acknowledgement has to wait for the store.
+    pub(super) fn retain(&mut self, now: Instant, message: &Arc<Message>) -> bool {
+        let topic = &message.topic;
+        let is_volatile = topic.starts_with("$SYS/");
+        if message.payload().is_empty() {
+            // [MQTT-3.3.1-6], [MQTT-3.3.1-7]
+            let existed = self.retained.remove(topic);
+            if existed && !is_volatile {
+                self.pending.put_retained(topic.clone(), None);
+                self.pending.lazy(now);
+            }
+            return existed && !is_volatile;
+        }
+        if let Some(at) = message.expires_at {
+            self.timers.set(at, Timer::RetainedExpiry(topic.clone()));
+        }
+        self.retained.insert(message.clone());
+        if !is_volatile {
+            self.pending.put_retained(topic.clone(), Some(message.clone()));
+            self.pending.lazy(now);
+        }
+        !is_volatile
+    }
+
+    pub(super) fn check_retained_expiry(&mut self, now: Instant, topic: &Topic) {
+        if self.retained.find(topic).is_some_and(|m| m.is_expired(now)) {
+            self.retained.remove(topic);
+            self.pending.put_retained(topic.clone(), None);
+            self.pending.lazy(now);
+        }
+    }
+
+    pub(super) fn check_queue_full_wait(&mut self, now: Instant, id: ConnId) {
+        let wait_ms = self.settings.limits.queue_full_wait_ms;
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.waits_since.is_some_and(|since| now.since_ms(since) >= wait_ms) {
+            let why = "a full queue of a subscriber had no room for too long";
+            self.fail(now, id, ReasonCode::QuotaExceeded, why);
+        }
+    }
+
+    /// What no PUBLISH may be.
+    fn check_publish(
+        &mut self,
+        id: ConnId,
+        publish: &Publish<'_>,
+    ) -> Result<(), (ReasonCode, &'static str)> {
+        if publish.qos > self.settings.limits.maximum_qos {
+            return Err((ReasonCode::QoSNotSupported, "PUBLISH above the Maximum QoS"));
+        }
+        let is_v5 = self.connections[id.index()].version == ProtocolVersion::V5;
+        if is_v5
+            && !publish.properties.is_empty()
+            && publish.properties.subscription_identifier().is_some()
+        {
+            // [MQTT-3.3.4-6]
+            return Err((ReasonCode::ProtocolError, "PUBLISH with a Subscription Identifier"));
+        }
+        Ok(())
+    }
+
+    /// The topic that an alias stands for. None: the packet names it itself.
+    fn resolve_topic(
+        &mut self,
+        id: ConnId,
+        publish: &Publish<'_>,
+    ) -> Result<Option<Topic>, (ReasonCode, &'static str)> {
+        if publish.properties.is_empty() {
+            return Ok(None);
+        }
+        let Some(alias) = publish.properties.topic_alias() else { return Ok(None) };
+        let maximum = self.settings.limits.topic_alias_maximum;
+        if alias == 0 || alias > maximum {
+            return Err((ReasonCode::TopicAliasInvalid, "topic alias above the maximum"));
+        }
+        let aliases = &mut self.connections[id.index()].topic_aliases;
+        let at = usize::from(alias) - 1;
+        if publish.topic.is_empty() {
+            return match aliases.get(at) {
+                Some(Some(topic)) => Ok(Some(topic.clone())),
+                _ => Err((ReasonCode::ProtocolError, "topic alias without a topic")),
+            };
+        }
+        if aliases.len() <= at {
+            aliases.resize(at + 1, None);
+        }
+        aliases[at] = Some(Topic::from(publish.topic));
+        Ok(None)
+    }
+
+    /// Repeated packets, and more of them than the Receive Maximum allows.
+    fn check_flow(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        session: SessionKey,
+        qos: QoS,
+        packet_id: PacketId,
+    ) -> Option<Handled> {
+        let received = &self.sessions[session as usize].received;
+        if qos == QoS::ExactlyOnce && received.contains(&packet_id) {
+            // It was taken before [MQTT-4.3.3-10]; perhaps it is not durable yet.
+            let after = self.all_durable_after();
+            let pubrec = Output::Ack(AckKind::PubRec, packet_id, ReasonCode::Success);
+            self.push_after(id, after, pubrec);
+            return Some(Handled::Done);
+        }
+        let connection = &self.connections[id.index()];
+        let outstanding = connection.unacknowledged as usize + received.len();
+        if outstanding >= usize::from(self.settings.limits.receive_maximum) {
+            if connection.version == ProtocolVersion::V5 {
+                let why = "more unacknowledged messages than the Receive Maximum";
+                return Some(self.fail(now, id, ReasonCode::ReceiveMaximumExceeded, why));
+            }
+            if connection.unacknowledged > 0 {
+                return Some(self.wait(now, id));
+            }
+            let why = "too many QoS 2 messages that were not released";
+            return Some(self.fail(now, id, ReasonCode::ReceiveMaximumExceeded, why));
+        }
+        None
+    }
+
+    /// Whether the message finds room in queues, tables and the store. Some: it does not, and this
+    /// has been done about it.
+    fn check_room(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        publish: &Publish<'_>,
+        topic: &Topic,
+        matches: &Matches,
+    ) -> Option<Handled> {
+        if topic.starts_with("$SYS/") && !self.connections[id.index()].peer.is_internal {
+            return Some(self.refuse(now, id, publish, ReasonCode::NotAuthorized));
+        }
+        if self.pending.backlog_bytes() > self.settings.limits.store_backlog_bytes_max {
+            // The store cannot keep up: the publisher's own TCP window slows it down.
+            return Some(self.wait(now, id));
+        }
+        if publish.retain && !publish.payload.is_empty() && !self.has_retained_room(topic, publish)
+        {
+            self.counters.dropped_retained_full += 1;
+            let what = "the table of retained messages".into();
+            self.push_event(Event::Full { what, done: "a retained message was refused" });
+            return Some(self.refuse(now, id, publish, ReasonCode::QuotaExceeded));
+        }
+        let session = self.refused_by(publish.qos, matches)?;
+        self.push_full_event(session, "publishers are refused or have to wait");
+        if self.is_v5(id) {
+            return Some(self.refuse(now, id, publish, ReasonCode::QuotaExceeded));
+        }
+        self.sessions[session as usize].is_awaited = true;
+        Some(self.wait(now, id))
+    }
+
+    fn has_retained_room(&self, topic: &Topic, publish: &Publish<'_>) -> bool {
+        let limits = &self.settings.limits;
+        let old = self.retained.find(topic);
+        let messages = self.retained.len() + usize::from(old.is_none());
+        let bytes = self.retained.bytes() + (topic.len() + publish.payload.len()) as u64;
+        messages <= limits.retained_messages_max as usize
+            && bytes - old.map_or(0, |m| m.bytes()) <= limits.retained_bytes_max
+    }
+
+    /// The message is not taken, and its publisher is told where there is a way to.
+    fn refuse(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+    ) -> Handled {
+        self.counters.refused += 1;
+        match publish.packet_id {
+            None => Handled::Done,
+            Some(packet_id) if self.is_v5(id) || reason == ReasonCode::NotAuthorized => {
+                // 3.1.1 knows no refusal: MQTT-3.3.5-2 leaves the positive acknowledgement.
+                let kind = ack_kind(publish.qos);
+                if kind == AckKind::PubRec && !self.is_v5(id) {
+                    // The flow has to run to its end.
+                    let session = self.connections[id.index()].session;
+                    if let Some(session) = session {
+                        self.sessions[session as usize].received.insert(packet_id);
+                    }
+                }
+                self.push_ack(id, 0, kind, packet_id, reason);
+                Handled::Done
+            }
+            Some(_) => self.fail(now, id, reason, "a table of the broker is full"),
+        }
+    }
+
+    fn wait(&mut self, now: Instant, id: ConnId) -> Handled {
+        let wait_ms = self.settings.limits.queue_full_wait_ms;
+        self.waiting_connections.insert(id);
+        let connection = &mut self.connections[id.index()];
+        if connection.waits_since.is_none() {
+            connection.waits_since = Some(now);
+            self.timers.set(now.plus_ms(wait_ms), Timer::QueueFullWait(id));
+        }
+        Handled::Wait
+    }
+
+    fn acknowledge_publish(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        session: SessionKey,
+        publish: &Publish<'_>,
+        routed: Routed,
+        is_retained_stored: bool,
+    ) {
+        self.connections[id.index()].waits_since = None;
+        let Some(packet_id) = publish.packet_id else {
+            return;
+        };
+        let mut is_stored = routed.is_stored || is_retained_stored;
+        if publish.qos == QoS::ExactlyOnce {
+            self.sessions[session as usize].received.insert(packet_id);
+            if self.sessions[session as usize].is_durable() {
+                self.touch_session(now, session);
+                is_stored = true;
+            }
+        }
+        let after = if is_stored { self.pending.urgent(now) } else { 0 };
+        let reason = if routed.receivers == 0 && self.is_v5(id) {
+            ReasonCode::NoMatchingSubscribers
+        } else {
+            ReasonCode::Success
+        };
+        self.push_ack(id, after, ack_kind(publish.qos), packet_id, reason);
+    }
+
+    fn push_ack(
+        &mut self,
+        id: ConnId,
+        after: u64,
+        kind: AckKind,
+        packet_id: PacketId,
+        reason: ReasonCode,
+    ) {
+        if kind == AckKind::PubAck {
+            self.connections[id.index()].unacknowledged += 1;
+        }
+        self.push_after(id, after, Output::Ack(kind, packet_id, reason));
+    }
+}
+
+/// Levels of a topic name or filter.
+pub(super) fn levels(topic: &str) -> usize {
+    topic.bytes().filter(|b| *b == b'/').count() + 1
+}
+
+fn ack_kind(qos: QoS) -> AckKind {
+    if qos == QoS::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck }
+}
+
+fn message(now: Instant, topic: Topic, publish: &Publish<'_>) -> Message {
+    if publish.properties.is_empty() {
+        return Message::new(topic, publish.qos, publish.retain, None, b"", publish.payload);
+    }
+    let expiry_s = publish.properties.message_expiry_interval_s();
+    Message::new(
+        topic,
+        publish.qos,
+        publish.retain,
+        expiry_s.map(|s| now.plus_s(s)),
+        &forwarded(&publish.properties),
+        publish.payload,
+    )
+}
+
+/// The properties that are passed on unaltered and in order: Payload Format Indicator, Response
+/// Topic, Correlation Data, Content Type, User Property [MQTT-3.3.2-4], [MQTT-3.3.2-15 to -20].
+pub(super) fn forwarded<'a>(properties: &Properties<'a>) -> Cow<'a, [u8]> {
+    let is_forwarded = |property: &Property<'_>| {
+        matches!(
+            property,
+            Property::PayloadFormatIndicator(_)
+                | Property::ResponseTopic(_)
+                | Property::CorrelationData(_)
+                | Property::ContentType(_)
+                | Property::UserProperty(..)
+        )
+    };
+    if properties.iter().all(|p| is_forwarded(&p)) {
+        return Cow::Borrowed(properties.as_encoded());
+    }
+    let mut bytes = ByteBuffer::default();
+    for property in properties.iter().filter(is_forwarded) {
+        property.encode(&mut bytes).expect("a property that was decoded can be encoded");
+    }
+    Cow::Owned(bytes.0)
+}

@@ -1,0 +1,312 @@
+//! From one message to everyone who is to get it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use outpost_protocol::QoS;
+use slab::Slab;
+
+use super::Broker;
+use super::change::{SubscriptionRecord, Target};
+use super::event::Event;
+use super::limits::QueueFull;
+use super::message::Message;
+use super::session::Queued;
+use super::time::Instant;
+use super::topics::{GroupKey, Match, Matches, SessionKey, Subscriber};
+
+/// The shared subscriptions: `$share/name/filter` and its members.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    groups: Slab<Group>,
+    keys: BTreeMap<Arc<str>, GroupKey>,
+}
+
+#[derive(Debug)]
+struct Group {
+    name: Arc<str>,
+    members: Vec<Member>,
+    next: usize,
+}
+
+/// A member of a shared subscription.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    session: SessionKey,
+    subscription: SubscriptionRecord,
+}
+
+/// Takes `$share/name/filter` apart; the name is empty for an ordinary filter.
+pub(super) fn split_share(filter: &str) -> (&str, &str) {
+    filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')).unwrap_or(("", filter))
+}
+
+/// Who gets a message, and how.
+struct Receiver {
+    session: SessionKey,
+    qos: QoS,
+    retain: bool,
+    subscription_ids: Option<Arc<[u32]>>,
+    share: Option<Arc<str>>,
+}
+
+/// What became of a message.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Routed {
+    pub receivers: usize,
+    /// A durable session needs it: it stands in the open batch.
+    pub is_stored: bool,
+}
+
+impl Broker {
+    /// Brings a message to all its receivers.
+    pub(super) fn route(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+        matches: &Matches,
+        publisher: Option<SessionKey>,
+    ) -> Routed {
+        let mut routed = Routed::default();
+        let mut stored: Vec<(SessionKey, Queued)> = Vec::new();
+        let mut targets: Vec<Target> = Vec::new();
+        for found in &matches.sessions {
+            if found.no_local && publisher == Some(found.session) {
+                continue; // [MQTT-3.8.3-3]
+            }
+            routed.receivers += 1;
+            let receiver = receiver(message, found);
+            self.hand_over(now, message, receiver, &mut stored, &mut targets);
+        }
+        for group in &matches.groups {
+            let Some(receiver) = self.choose_member(*group, message) else { continue };
+            routed.receivers += 1;
+            self.hand_over(now, message, receiver, &mut stored, &mut targets);
+        }
+        if !targets.is_empty() {
+            routed.is_stored = true;
+            let seq = self.store_message(message, targets);
+            for (key, mut queued) in stored {
+                queued.seq = Some(seq);
+                self.enqueue(now, key, queued);
+            }
+        }
+        routed
+    }
+
+    /// A durable session among the receivers whose full queue refuses the message.
+    pub(super) fn refused_by(&self, message_qos: QoS, matches: &Matches) -> Option<SessionKey> {
+        if message_qos == QoS::AtMostOnce || self.settings.limits.queue_full != QueueFull::Reject {
+            return None;
+        }
+        let is_refusing = |key: SessionKey, qos: QoS| {
+            qos > QoS::AtMostOnce && self.sessions[key as usize].is_durable() && self.is_full(key)
+        };
+        let single = matches.sessions.iter().find(|m| is_refusing(m.session, m.qos));
+        single.map(|m| m.session).or_else(|| {
+            // A shared subscription refuses when all its members do.
+            matches.groups.iter().find_map(|group| {
+                let members = &self.groups.groups[*group as usize].members;
+                let all = members.iter().all(|m| is_refusing(m.session, m.subscription.qos));
+                if all { members.first().map(|m| m.session) } else { None }
+            })
+        })
+    }
+
+    pub(super) fn push_full_event(&mut self, key: SessionKey, done: &'static str) {
+        let what = format!("queue of {}", self.sessions[key as usize].client_id);
+        self.push_event(Event::Full { what: what.into(), done });
+    }
+
+    /// Enters a subscription: into the trie, or into its shared subscription.
+    pub(super) fn add_route(
+        &mut self,
+        key: SessionKey,
+        filter: &Arc<str>,
+        subscription: SubscriptionRecord,
+    ) {
+        let (share, topic_filter) = split_share(filter);
+        if share.is_empty() {
+            self.topics.insert(topic_filter, Subscriber::Session(key, subscription));
+            return;
+        }
+        let groups = &mut self.groups;
+        let group = match groups.keys.get(filter) {
+            Some(group) => *group,
+            None => {
+                let group = Group { name: filter.clone(), members: Vec::new(), next: 0 };
+                let group = groups.groups.insert(group);
+                let group = GroupKey::try_from(group).expect("fewer groups than subscriptions");
+                groups.keys.insert(filter.clone(), group);
+                self.topics.insert(topic_filter, Subscriber::Group(group));
+                group
+            }
+        };
+        let members = &mut groups.groups[group as usize].members;
+        let member = Member { session: key, subscription };
+        match members.iter_mut().find(|m| m.session == key) {
+            Some(old) => *old = member,
+            None => members.push(member),
+        }
+    }
+
+    /// Takes a subscription out.
+    pub(super) fn remove_route(
+        &mut self,
+        key: SessionKey,
+        filter: &Arc<str>,
+        subscription: SubscriptionRecord,
+    ) {
+        let (share, topic_filter) = split_share(filter);
+        if share.is_empty() {
+            self.topics.remove(topic_filter, Subscriber::Session(key, subscription));
+            return;
+        }
+        let Some(group) = self.groups.keys.get(filter).copied() else { return };
+        let members = &mut self.groups.groups[group as usize].members;
+        members.retain(|m| m.session != key);
+        if members.is_empty() {
+            self.groups.keys.remove(filter);
+            self.groups.groups.remove(group as usize);
+            self.topics.remove(topic_filter, Subscriber::Group(group));
+        }
+    }
+
+    /// Whether a shared subscription has a member that is connected, other than this one.
+    pub(super) fn has_other_member(&self, filter: &Arc<str>, key: SessionKey) -> bool {
+        self.groups.keys.get(filter).is_some_and(|group| {
+            let members = &self.groups.groups[*group as usize].members;
+            members
+                .iter()
+                .any(|m| m.session != key && self.sessions[m.session as usize].connection.is_some())
+        })
+    }
+
+    /// Gives messages that a member of a shared subscription left behind to another one. What
+    /// nobody can take is dropped and counted.
+    pub(super) fn redistribute(&mut self, now: Instant, left: Vec<Queued>) {
+        for queued in left {
+            let group = queued.share.as_ref().and_then(|share| self.groups.keys.get(share));
+            let receiver = group.copied().and_then(|g| self.choose_member(g, &queued.message));
+            let Some(receiver) = receiver else {
+                self.counters.dropped_session_ended += 1;
+                continue;
+            };
+            if receiver.qos == QoS::AtMostOnce {
+                let ids = receiver.subscription_ids;
+                self.send_at_most_once(receiver.session, &queued.message, receiver.retain, ids);
+                continue;
+            }
+            let moved = Queued {
+                message: queued.message,
+                seq: None,
+                qos: receiver.qos,
+                retain: receiver.retain,
+                subscription_ids: receiver.subscription_ids,
+                share: receiver.share,
+            };
+            self.enqueue_stored(now, receiver.session, moved);
+        }
+    }
+
+    /// To one receiver: at once with QoS 0, or where nothing is stored for it; else into `stored`.
+    fn hand_over(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+        receiver: Receiver,
+        stored: &mut Vec<(SessionKey, Queued)>,
+        targets: &mut Vec<Target>,
+    ) {
+        let key = receiver.session;
+        if receiver.qos == QoS::AtMostOnce {
+            self.send_at_most_once(key, message, receiver.retain, receiver.subscription_ids);
+            return;
+        }
+        let queued = Queued {
+            message: message.clone(),
+            seq: None,
+            qos: receiver.qos,
+            retain: receiver.retain,
+            subscription_ids: receiver.subscription_ids,
+            share: receiver.share,
+        };
+        let session = &self.sessions[key as usize];
+        if !session.is_durable() {
+            self.enqueue(now, key, queued);
+        } else if self.make_room(now, key) {
+            targets.push(Target {
+                session: self.sessions[key as usize].id,
+                qos: queued.qos,
+                retain: queued.retain,
+                subscription_ids: queued.subscription_ids.as_deref().unwrap_or_default().to_vec(),
+                share: queued.share.clone(),
+            });
+            stored.push((key, queued));
+        }
+    }
+
+    /// What the policy says of a durable session with a full queue. False: the message is not for it.
+    fn make_room(&mut self, now: Instant, key: SessionKey) -> bool {
+        if !self.is_full(key) {
+            return true;
+        }
+        match self.settings.limits.queue_full {
+            // The publisher was asked before; who publishes without one (a will) goes beyond.
+            QueueFull::Reject => true,
+            QueueFull::DropNewest => {
+                self.counters.dropped_full += 1;
+                self.push_full_event(key, "the newest message was dropped");
+                false
+            }
+            QueueFull::DropOldest => {
+                let Some(oldest) = self.sessions[key as usize].dequeue() else { return false };
+                self.finish(now, key, &oldest);
+                self.counters.dropped_full += 1;
+                self.push_full_event(key, "the oldest message was dropped");
+                true
+            }
+        }
+    }
+
+    /// The member whose turn it is: one that is connected and can be sent to at once, else one that
+    /// is connected, else one whose session waits for its client.
+    fn choose_member(&mut self, group: GroupKey, message: &Message) -> Option<Receiver> {
+        let sessions = &self.sessions;
+        let group = self.groups.groups.get_mut(group as usize)?;
+        let count = group.members.len();
+        let rank = |member: &Member| {
+            let session = &sessions[member.session as usize];
+            match session.connection {
+                Some(_) if session.has_window() && session.queue_is_empty() => Some(0),
+                Some(_) => Some(1),
+                None if session.is_durable() && message.qos > QoS::AtMostOnce => Some(2),
+                None => None,
+            }
+        };
+        let (_, at) = (0..count)
+            .map(|i| (group.next + i) % count)
+            .filter_map(|at| Some((rank(&group.members[at])?, at)))
+            .min_by_key(|(rank, at)| (*rank, (at + count - group.next % count) % count))?;
+        group.next = (at + 1) % count;
+        let member = group.members[at];
+        Some(Receiver {
+            session: member.session,
+            qos: member.subscription.qos.min(message.qos),
+            retain: member.subscription.retain_as_published && message.retain,
+            subscription_ids: member.subscription.subscription_id.map(|id| [id].into()),
+            share: Some(group.name.clone()),
+        })
+    }
+}
+
+fn receiver(message: &Message, found: &Match) -> Receiver {
+    Receiver {
+        session: found.session,
+        qos: found.qos.min(message.qos),
+        // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+        retain: found.retain_as_published && message.retain,
+        subscription_ids: found.subscription_ids.clone(),
+        share: None,
+    }
+}

@@ -1,0 +1,163 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use std::sync::Arc;
+
+use outpost_protocol::{
+    ProtocolVersion, QoS, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe,
+    SubscribeFilter, TopicFilter, UnsubAck, Unsubscribe,
+};
+
+use super::change::SubscriptionRecord;
+use super::connection::ConnId;
+use super::output::{ByteBuffer, Output};
+use super::publish::levels;
+use super::session::RetainedAhead;
+use super::time::Instant;
+use super::topics::SessionKey;
+use super::{Broker, Handled};
+
+impl Broker {
+    pub(super) fn handle_subscribe(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        key: SessionKey,
+        subscribe: &Subscribe<'_>,
+    ) -> Handled {
+        let version = self.connections[id.index()].version;
+        let subscription_id = subscribe.properties.subscription_identifier();
+        let mut reasons = Vec::new();
+        for wanted in subscribe.filters.iter() {
+            if TopicFilter::new(wanted.filter).is_err() && version < ProtocolVersion::V5 {
+                // [MQTT-4.7.1-2]: 3.1.1 has no code for it.
+                return self.fail(now, id, ReasonCode::TopicFilterInvalid, "invalid topic filter");
+            }
+            if wanted.options.no_local && wanted.filter.starts_with("$share/") {
+                // [MQTT-3.8.3-4]
+                let why = "No Local on a shared subscription";
+                return self.fail(now, id, ReasonCode::ProtocolError, why);
+            }
+        }
+        for wanted in subscribe.filters.iter() {
+            reasons.push(self.subscribe(now, key, &wanted, subscription_id));
+        }
+        let suback = SubAck {
+            packet_id: subscribe.packet_id,
+            properties: Default::default(),
+            reasons: ReasonCodes::List(&reasons),
+        };
+        let mut bytes = ByteBuffer::default();
+        suback.encode(version, &mut bytes).expect("a reason for each filter of a packet that fits");
+        self.push_suback(now, id, key, bytes);
+        self.send_retained_ahead(now, key);
+        Handled::Done
+    }
+
+    pub(super) fn handle_unsubscribe(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        key: SessionKey,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> Handled {
+        let version = self.connections[id.index()].version;
+        let mut reasons = Vec::new();
+        for filter in unsubscribe.filters.iter() {
+            if TopicFilter::new(filter).is_err() {
+                if version < ProtocolVersion::V5 {
+                    let why = "invalid topic filter";
+                    return self.fail(now, id, ReasonCode::TopicFilterInvalid, why);
+                }
+                reasons.push(ReasonCode::TopicFilterInvalid);
+                continue;
+            }
+            reasons.push(self.unsubscribe(key, filter));
+        }
+        let unsuback = UnsubAck {
+            packet_id: unsubscribe.packet_id,
+            properties: Default::default(),
+            reasons: ReasonCodes::List(&reasons),
+        };
+        let mut bytes = ByteBuffer::default();
+        unsuback.encode(version, &mut bytes).expect("a reason for each filter");
+        self.push_suback(now, id, key, bytes);
+        Handled::Done
+    }
+
+    /// SUBACK and UNSUBACK of a durable session leave after the commit, in their turn.
+    fn push_suback(&mut self, now: Instant, id: ConnId, key: SessionKey, bytes: ByteBuffer) {
+        let after = if self.sessions[key as usize].is_durable() {
+            self.touch_session(now, key);
+            self.pending.urgent(now)
+        } else {
+            0
+        };
+        self.push_after(id, after, Output::Encoded(bytes.0.into_boxed_slice()));
+    }
+
+    fn subscribe(
+        &mut self,
+        _now: Instant,
+        key: SessionKey,
+        wanted: &SubscribeFilter<'_>,
+        subscription_id: Option<u32>,
+    ) -> ReasonCode {
+        let limits = &self.settings.limits;
+        let Ok(checked) = TopicFilter::new(wanted.filter) else {
+            return ReasonCode::TopicFilterInvalid;
+        };
+        if levels(checked.filter()) > usize::from(limits.topic_levels_max) {
+            return ReasonCode::TopicFilterInvalid;
+        }
+        let qos = wanted.options.qos.min(limits.maximum_qos);
+        let record = SubscriptionRecord {
+            qos,
+            no_local: wanted.options.no_local,
+            retain_as_published: wanted.options.retain_as_published,
+            retain_handling: wanted.options.retain_handling,
+            subscription_id,
+        };
+        let session = &mut self.sessions[key as usize];
+        let is_known = session.subscriptions.contains_key(wanted.filter);
+        if !is_known && session.subscriptions.len() >= limits.subscriptions_per_session_max as usize
+        {
+            return ReasonCode::QuotaExceeded;
+        }
+        let filter: Arc<str> = wanted.filter.into();
+        session.subscriptions.insert(filter.clone(), record);
+        if session.is_durable() {
+            self.pending.put_subscription(session.id, filter.clone(), Some(record));
+        }
+        self.add_route(key, &filter, record);
+        let wants_retained = match record.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendAtSubscribeIfNew => !is_known, // [MQTT-3.3.1-10]
+            RetainHandling::DoNotSend => false,
+        };
+        // No retained messages for shared subscriptions (MQTT 5.0, section 4.8.2).
+        if wants_retained && checked.share_name().is_none() {
+            let ahead = RetainedAhead { filter, subscription: record, after: None };
+            let waiting = &mut self.sessions[key as usize].retained_ahead;
+            waiting.retain(|a| a.filter != ahead.filter);
+            waiting.push_back(ahead);
+        }
+        match qos {
+            QoS::AtMostOnce => ReasonCode::Success,
+            QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+            QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+        }
+    }
+
+    fn unsubscribe(&mut self, key: SessionKey, filter: &str) -> ReasonCode {
+        let session = &mut self.sessions[key as usize];
+        let Some((filter, record)) = session.subscriptions.remove_entry(filter) else {
+            return ReasonCode::NoSubscriptionExisted;
+        };
+        session.retained_ahead.retain(|a| a.filter != filter);
+        if session.is_durable() {
+            self.pending.put_subscription(session.id, filter.clone(), None);
+        }
+        self.remove_route(key, &filter, record);
+        ReasonCode::Success
+    }
+}

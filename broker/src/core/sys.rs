@@ -1,0 +1,97 @@
+//! `$SYS`: what the broker tells of itself, under Mosquitto's names where Mosquitto has one.
+
+use std::sync::Arc;
+
+use outpost_protocol::QoS;
+
+use super::Broker;
+use super::message::Message;
+use super::time::Instant;
+use super::timers::Timer;
+
+/// What is counted since the start.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// MQTT packets taken.
+    pub packets_received: u64,
+    /// MQTT packets given to connections.
+    pub packets_sent: u64,
+    /// Messages taken from clients.
+    pub messages_received: u64,
+    /// Messages given to connections.
+    pub messages_sent: u64,
+    /// Bytes read from sockets.
+    pub bytes_received: u64,
+    /// Bytes written to sockets.
+    pub bytes_sent: u64,
+    /// QoS 0 messages not sent since the connection was too slow.
+    pub dropped_slow: u64,
+    /// Messages dropped since a queue was full.
+    pub dropped_full: u64,
+    /// Messages not sent since they had expired.
+    pub dropped_expired: u64,
+    /// Messages not sent since they were larger than the client takes.
+    pub dropped_too_large: u64,
+    /// Retained messages refused since the table was full.
+    pub dropped_retained_full: u64,
+    /// Messages whose session ended before they were delivered.
+    pub dropped_session_ended: u64,
+    /// Messages refused with a reason code.
+    pub refused: u64,
+}
+
+impl Broker {
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    pub(super) fn publish_sys(&mut self, now: Instant) {
+        self.timers.set(now.plus_s(self.settings.sys_interval_s), Timer::Sys);
+        let c = self.counters;
+        let connected = self.connections.iter().filter(|(_, c)| c.session.is_some()).count();
+        let sessions = self.sessions.len();
+        let subscriptions: usize = self.sessions.iter().map(|(_, s)| s.subscriptions.len()).sum();
+        let dropped = c.dropped_slow
+            + c.dropped_full
+            + c.dropped_expired
+            + c.dropped_too_large
+            + c.dropped_retained_full
+            + c.dropped_session_ended;
+        let uptime_s = now.since_ms(self.started_at) / 1000;
+        let values: [(&str, String); 20] = [
+            ("version", self.settings.version.to_owned()),
+            ("uptime", format!("{uptime_s} seconds")),
+            ("clients/connected", connected.to_string()),
+            ("clients/disconnected", (sessions - connected.min(sessions)).to_string()),
+            ("clients/total", sessions.to_string()),
+            ("subscriptions/count", subscriptions.to_string()),
+            ("messages/received", c.packets_received.to_string()),
+            ("messages/sent", c.packets_sent.to_string()),
+            ("publish/messages/received", c.messages_received.to_string()),
+            ("publish/messages/sent", c.messages_sent.to_string()),
+            ("publish/messages/dropped", dropped.to_string()),
+            ("publish/messages/dropped/slow", c.dropped_slow.to_string()),
+            ("publish/messages/dropped/full", c.dropped_full.to_string()),
+            ("publish/messages/dropped/expired", c.dropped_expired.to_string()),
+            ("publish/messages/refused", c.refused.to_string()),
+            ("bytes/received", c.bytes_received.to_string()),
+            ("bytes/sent", c.bytes_sent.to_string()),
+            ("retained messages/count", self.retained.len().to_string()),
+            ("store/messages/count", self.waiting.len().to_string()),
+            ("store/messages/bytes", self.waiting_bytes.to_string()),
+        ];
+        for (name, value) in values {
+            self.publish_internal(now, &format!("$SYS/broker/{name}"), value.as_bytes());
+        }
+    }
+
+    /// A retained message of the broker's own, kept in memory only.
+    fn publish_internal(&mut self, now: Instant, topic: &str, payload: &[u8]) {
+        let (topic, matches) = self.topics.matches(topic);
+        let message = Message::new(topic, QoS::AtMostOnce, true, None, b"", payload);
+        let message = Arc::new(message);
+        self.retain(now, &message);
+        self.route(now, &message, &matches, None);
+    }
+}

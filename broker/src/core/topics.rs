@@ -1,0 +1,388 @@
+//! Who is to get a message on a topic: the subscription trie and the cache of its answers.
+//!
+//! Levels are interned, and all edges of the trie stand in one map from (node, level) to node, so
+//! that a filter costs a few dozen bytes and matching costs one look-up a level for each branch that
+//! does match. Telemetry repeats its topics: the answer for a topic is kept until the next change of
+//! any subscription.
+
+use std::sync::Arc;
+
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
+use hashbrown::HashMap;
+use outpost_protocol::QoS;
+use slab::Slab;
+
+use super::change::SubscriptionRecord;
+use super::message::Topic;
+
+/// Topics whose matches are kept. A full cache is emptied: it fills again at the cost of one walk
+/// through the trie for each topic in use. Worst case some 100 bytes each, and 16 for each match.
+const CACHED_TOPICS_MAX: usize = 16_384;
+
+/// A session's place in the core's table.
+pub(super) type SessionKey = u32;
+
+/// A shared subscription's place in the table of groups.
+pub(super) type GroupKey = u32;
+
+/// Everyone who is to get the messages of one topic.
+#[derive(Debug, Default)]
+pub(super) struct Matches {
+    /// Sessions with ordinary subscriptions, each once.
+    pub sessions: Vec<Match>,
+    /// Shared subscriptions.
+    pub groups: Vec<GroupKey>,
+}
+
+/// One session's subscriptions that match, taken together: the highest QoS [MQTT-3.3.4-2] and every
+/// subscription identifier [MQTT-3.3.4-3].
+#[derive(Debug, Clone)]
+pub(super) struct Match {
+    pub session: SessionKey,
+    pub qos: QoS,
+    /// All of them ask for No Local.
+    pub no_local: bool,
+    pub retain_as_published: bool,
+    pub subscription_ids: Option<Arc<[u32]>>,
+}
+
+/// Who stands at a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subscriber {
+    Session(SessionKey, SubscriptionRecord),
+    Group(GroupKey),
+}
+
+impl Subscriber {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Session(a, _), Self::Session(b, _)) | (Self::Group(a), Self::Group(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// The trie of all topic filters.
+#[derive(Debug)]
+pub(super) struct Topics {
+    nodes: Slab<Node>,
+    edges: HashMap<(u32, LevelId), u32, SeedableRandomState>,
+    levels: Levels,
+    generation: u64,
+    cache: HashMap<Topic, Cached, SeedableRandomState>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    subscribers: Vec<Subscriber>,
+    parent: u32,
+    level: LevelId,
+    children: u32,
+    has_plus: bool,
+    has_hash: bool,
+}
+
+#[derive(Debug)]
+struct Cached {
+    generation: u64,
+    matches: Arc<Matches>,
+}
+
+type LevelId = u32;
+const PLUS: LevelId = 0;
+const HASH: LevelId = 1;
+const ROOT: u32 = 0;
+
+impl Topics {
+    /// An empty trie. The seed keys its hash maps: clients choose the names in them.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut nodes = Slab::new();
+        nodes.insert(Node::default());
+        let state = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
+        Self {
+            nodes,
+            edges: HashMap::with_hasher(state.clone()),
+            levels: Levels::new(state.clone()),
+            generation: 0,
+            cache: HashMap::with_hasher(state),
+        }
+    }
+
+    /// Enters a subscriber under a filter (without `$share/name/`), or replaces its options.
+    pub(super) fn insert(&mut self, filter: &str, subscriber: Subscriber) {
+        self.generation += 1;
+        let mut node = ROOT;
+        for level in filter.split('/') {
+            node = self.child_or_new(node, level);
+        }
+        let subscribers = &mut self.nodes[node as usize].subscribers;
+        match subscribers.iter_mut().find(|s| s.is_same(&subscriber)) {
+            Some(old) => *old = subscriber,
+            None => subscribers.push(subscriber),
+        }
+    }
+
+    /// Takes a subscriber out again. One that is not there is no fault.
+    pub(super) fn remove(&mut self, filter: &str, subscriber: Subscriber) {
+        self.generation += 1;
+        let mut node = ROOT;
+        for level in filter.split('/') {
+            let Some(next) = self.levels.find(level).and_then(|l| self.edges.get(&(node, l)))
+            else {
+                return;
+            };
+            node = *next;
+        }
+        self.nodes[node as usize].subscribers.retain(|s| !s.is_same(&subscriber));
+        self.prune(node);
+    }
+
+    /// The topic as it is shared among messages, and everyone who is to get it.
+    pub(super) fn matches(&mut self, topic: &str) -> (Topic, Arc<Matches>) {
+        if let Some((name, cached)) = self.cache.get_key_value(topic)
+            && cached.generation == self.generation
+        {
+            return (name.clone(), cached.matches.clone());
+        }
+        let matches = Arc::new(self.walk(topic));
+        let name = match self.cache.get_key_value(topic) {
+            Some((name, _)) => name.clone(),
+            None => Topic::from(topic),
+        };
+        if self.cache.len() >= CACHED_TOPICS_MAX && !self.cache.contains_key(topic) {
+            self.cache.clear();
+        }
+        let cached = Cached { generation: self.generation, matches: matches.clone() };
+        self.cache.insert(name.clone(), cached);
+        (name, matches)
+    }
+
+    fn child_or_new(&mut self, parent: u32, level: &str) -> u32 {
+        if let Some(child) = self.levels.find(level).and_then(|l| self.edges.get(&(parent, l))) {
+            return *child;
+        }
+        let level = self.levels.intern(level);
+        let child = self.nodes.insert(Node { parent, level, ..Node::default() });
+        let child = u32::try_from(child).expect("fewer nodes than filters times levels");
+        self.edges.insert((parent, level), child);
+        let node = &mut self.nodes[parent as usize];
+        node.children += 1;
+        node.has_plus |= level == PLUS;
+        node.has_hash |= level == HASH;
+        child
+    }
+
+    /// Removes a node that holds nothing any more, and its parents likewise.
+    fn prune(&mut self, mut node: u32) {
+        while node != ROOT {
+            let n = &self.nodes[node as usize];
+            if n.children > 0 || !n.subscribers.is_empty() {
+                return;
+            }
+            let (parent, level) = (n.parent, n.level);
+            self.nodes.remove(node as usize);
+            self.edges.remove(&(parent, level));
+            self.levels.release(level);
+            let p = &mut self.nodes[parent as usize];
+            p.children -= 1;
+            p.has_plus &= level != PLUS;
+            p.has_hash &= level != HASH;
+            node = parent;
+        }
+    }
+
+    fn walk(&self, topic: &str) -> Matches {
+        let mut found = Vec::new();
+        // A wildcard at the first level does not take topics that begin with `$` [MQTT-4.7.2-1].
+        let wildcards = !topic.starts_with('$');
+        self.walk_level(ROOT, Some(topic), wildcards, &mut found);
+        gather(&found)
+    }
+
+    /// Depth is bounded by the levels of the deepest filter, which the core limits.
+    fn walk_level(
+        &self,
+        node: u32,
+        rest: Option<&str>,
+        wildcards: bool,
+        found: &mut Vec<Subscriber>,
+    ) {
+        let n = &self.nodes[node as usize];
+        if n.has_hash && wildcards {
+            // `#` takes its parent level as well [MQTT-4.7.1-2].
+            self.take(self.edges[&(node, HASH)], found);
+        }
+        let Some(rest) = rest else {
+            self.take(node, found);
+            return;
+        };
+        let (level, rest) = match rest.split_once('/') {
+            Some((level, rest)) => (level, Some(rest)),
+            None => (rest, None),
+        };
+        if n.has_plus && wildcards {
+            self.walk_level(self.edges[&(node, PLUS)], rest, true, found);
+        }
+        if let Some(level) = self.levels.find_name(level)
+            && let Some(child) = self.edges.get(&(node, level))
+        {
+            self.walk_level(*child, rest, true, found);
+        }
+    }
+
+    fn take(&self, node: u32, found: &mut Vec<Subscriber>) {
+        found.extend_from_slice(&self.nodes[node as usize].subscribers);
+    }
+}
+
+/// Takes the subscriptions of each session together, in the order of the sessions' places.
+fn gather(found: &[Subscriber]) -> Matches {
+    let mut matches = Matches::default();
+    let mut single = Vec::with_capacity(found.len());
+    for subscriber in found {
+        match subscriber {
+            Subscriber::Session(session, record) => single.push((*session, *record)),
+            Subscriber::Group(group) => matches.groups.push(*group),
+        }
+    }
+    single.sort_by_key(|(session, record)| (*session, record.subscription_id));
+    for same in single.chunk_by(|a, b| a.0 == b.0) {
+        let ids: Vec<u32> = same.iter().filter_map(|(_, r)| r.subscription_id).collect();
+        matches.sessions.push(Match {
+            session: same[0].0,
+            qos: same.iter().map(|(_, r)| r.qos).max().expect("a chunk is never empty"),
+            no_local: same.iter().all(|(_, r)| r.no_local),
+            retain_as_published: same.iter().any(|(_, r)| r.retain_as_published),
+            subscription_ids: if ids.is_empty() { None } else { Some(ids.into()) },
+        });
+    }
+    matches
+}
+
+/// The names of levels, each kept once however many filters have it.
+#[derive(Debug)]
+struct Levels {
+    ids: HashMap<Arc<str>, LevelId, SeedableRandomState>,
+    names: Slab<(Arc<str>, u32)>,
+}
+
+impl Levels {
+    fn new(state: SeedableRandomState) -> Self {
+        let mut levels = Self { ids: HashMap::with_hasher(state), names: Slab::new() };
+        assert_eq!(levels.intern("+"), PLUS);
+        assert_eq!(levels.intern("#"), HASH);
+        levels
+    }
+
+    /// The level of a filter.
+    fn find(&self, level: &str) -> Option<LevelId> {
+        self.ids.get(level).copied()
+    }
+
+    /// The level of a topic name, in which `+` and `#` cannot stand.
+    fn find_name(&self, level: &str) -> Option<LevelId> {
+        self.find(level).filter(|id| *id > HASH)
+    }
+
+    fn intern(&mut self, level: &str) -> LevelId {
+        if let Some(id) = self.ids.get(level) {
+            self.names[*id as usize].1 += 1;
+            return *id;
+        }
+        let name: Arc<str> = level.into();
+        let id = self.names.insert((name.clone(), 1));
+        let id = u32::try_from(id).expect("fewer levels than filters times levels");
+        self.ids.insert(name, id);
+        id
+    }
+
+    fn release(&mut self, id: LevelId) {
+        let (name, uses) = &mut self.names[id as usize];
+        *uses -= 1;
+        if *uses == 0 {
+            let name = name.clone();
+            self.names.remove(id as usize);
+            self.ids.remove(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outpost_protocol::{RetainHandling, TopicFilter};
+    use proptest::prelude::*;
+
+    fn record(qos: QoS, subscription_id: Option<u32>) -> SubscriptionRecord {
+        SubscriptionRecord {
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::SendAtSubscribe,
+            subscription_id,
+        }
+    }
+
+    fn sessions(topics: &mut Topics, topic: &str) -> Vec<u32> {
+        topics.matches(topic).1.sessions.iter().map(|m| m.session).collect()
+    }
+
+    #[test]
+    fn takes_overlapping_subscriptions_together() {
+        let mut topics = Topics::new(1);
+        topics.insert("a/+", Subscriber::Session(7, record(QoS::AtMostOnce, Some(3))));
+        topics.insert("a/#", Subscriber::Session(7, record(QoS::ExactlyOnce, Some(2))));
+        let (_, found) = topics.matches("a/b");
+        assert_eq!(found.sessions.len(), 1);
+        assert_eq!(found.sessions[0].qos, QoS::ExactlyOnce);
+        assert_eq!(found.sessions[0].subscription_ids.as_deref(), Some(&[2, 3][..]));
+    }
+
+    #[test]
+    fn a_change_reaches_topics_in_the_cache() {
+        let mut topics = Topics::new(1);
+        let one = Subscriber::Session(1, record(QoS::AtMostOnce, None));
+        assert!(sessions(&mut topics, "a").is_empty());
+        topics.insert("a", one);
+        assert_eq!(sessions(&mut topics, "a"), [1]);
+        topics.remove("a", one);
+        assert!(sessions(&mut topics, "a").is_empty());
+    }
+
+    #[test]
+    fn what_was_removed_leaves_nothing_behind() {
+        let mut topics = Topics::new(1);
+        for i in 0..100 {
+            let filter = format!("site/{i}/+/#");
+            topics.insert(&filter, Subscriber::Session(i, record(QoS::AtMostOnce, None)));
+        }
+        for i in 0..100 {
+            let filter = format!("site/{i}/+/#");
+            topics.remove(&filter, Subscriber::Session(i, record(QoS::AtMostOnce, None)));
+        }
+        assert_eq!(topics.nodes.len(), 1);
+        assert!(topics.edges.is_empty());
+        assert_eq!(topics.levels.names.len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_rules_of_the_filter(
+            filters in proptest::collection::vec("(\\$x|a|b|\\+|)(/(a|b|\\+|)){0,3}(/#)?|#", 1..20),
+            topic in "(\\$x|a|b|)(/(a|b|)){0,4}",
+        ) {
+            let mut topics = Topics::new(1);
+            let mut expected = Vec::new();
+            for (i, filter) in filters.iter().enumerate() {
+                let Ok(checked) = TopicFilter::new(filter) else { continue };
+                let key = u32::try_from(i).unwrap();
+                topics.insert(filter, Subscriber::Session(key, record(QoS::AtMostOnce, None)));
+                if checked.matches(&topic) {
+                    expected.push(key);
+                }
+            }
+            prop_assert_eq!(sessions(&mut topics, &topic), expected);
+        }
+    }
+}
