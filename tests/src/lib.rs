@@ -1,1 +1,24 @@
-//! Outpost.
+//! The black-box harness: a broker process of one's own, and a client that speaks exact packets.
+//!
+//! Everything here blocks and waits on events (a listener that accepts, a packet, a closed
+//! connection) with a deadline; nothing guesses how long something takes. The tests themselves are
+//! in `tests/tests/`.
+//!
+//! `OUTPOST_TEST_BROKER=host:port` makes [`Broker::start`] use a broker that already runs, so that
+//! the tests can be held against another implementation. Tests that need a configuration or a
+//! process of their own then end early (see [`Broker::is_external`]).
+
+mod broker;
+mod client;
+mod packets;
+mod port;
+mod received;
+
+pub use broker::{Broker, DEADLINE, Lease};
+pub use client::RawClient;
+pub use packets::{filter, message, unique, v5, v31, v311};
+pub use port::free_port;
+pub use received::{
+    Ack, Auth, ConnAck, Disconnect, FromReceived, PingResp, Props, PubAck, PubComp, PubRec, PubRel,
+    Publish, Received, SubAck, UnsubAck,
+};
