@@ -1,3 +1,4 @@
 //! The Outpost broker.
 
 pub mod core;
+pub mod store;

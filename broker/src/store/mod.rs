@@ -1,0 +1,50 @@
+//! The store: what survives a power cut.
+//!
+//! It takes the core's [`Batch`]es and commits each in one transaction; at the start it gives all
+//! of it back as [`Loaded`]. It knows rows and files, but neither sessions' rules nor sockets nor
+//! time. `docs/STORE-FORMAT.md` writes the format down byte by byte.
+//!
+//! - `redb_store.rs`: the store in a redb file; `load.rs` reads it whole, `commit.rs` writes a batch,
+//!   `rows.rs` knows its rows.
+//! - `file.rs`: the file itself: found, created, never overwritten.
+//! - `backend.rs`, `metrics.rs`: what reaches the device, counted.
+//! - `writer.rs`: the one thread that commits.
+
+mod backend;
+mod commit;
+mod error;
+mod file;
+mod load;
+mod metrics;
+mod redb_store;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::StoreError;
+pub use file::FILE_NAME;
+pub use metrics::{StoreCounts, StoreMetrics};
+pub use redb_store::{RedbStore, SCHEMA_VERSION, StoreOptions};
+pub use rows::RowFault;
+pub use writer::{BatchSource, spawn_writer};
+
+use crate::core::change::{Batch, Loaded};
+
+/// Where the core's state survives. A trait, so that another store (a preallocated log in front of
+/// redb writes several times less for a small commit) can take its place.
+pub trait Store: Send {
+    /// Reads all that is stored. Called once, before the first [`commit`](Self::commit).
+    ///
+    /// # Errors
+    /// What cannot be read, or is not what this program wrote. The store is left as it is.
+    fn load(&mut self) -> Result<Loaded, StoreError>;
+
+    /// Makes the changes of `batch` durable, all or none of them. When this returns `Ok` they
+    /// survive a power cut; a batch without changes costs nothing.
+    ///
+    /// # Errors
+    /// Whether the batch is stored is then unknown until the store is opened again; every further
+    /// commit fails with [`StoreError::Failed`].
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+}

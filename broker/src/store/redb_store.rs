@@ -1,0 +1,372 @@
+//! The store in one redb file.
+//!
+//! What a commit costs is decided here: some 40 KB for the commit itself, 12 KB more for each
+//! further table, however small the change. So a table is touched only if a row of it changes, and
+//! the numbers that must never be used again cost no table of their own: `meta` holds a mark above
+//! all that were ever stored, and moves it far ahead whenever it is reached ([`Marks`]).
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use redb::backends::FileBackend;
+use redb::{
+    Builder, Database, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableHandle,
+};
+
+use super::Store;
+use super::backend::{Gate, GatedBackend};
+use super::commit::RowWriter;
+use super::error::{StoreError, panic_text};
+use super::file::DataDir;
+use super::metrics::StoreMetrics;
+use super::rows::RowFault;
+use crate::core::change::{Batch, Loaded};
+
+/// The version of the tables and their keys. Rows have versions of their own.
+pub const SCHEMA_VERSION: u64 = 1;
+
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("msg");
+pub(super) const SESSIONS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("sess");
+pub(super) const SUBSCRIPTIONS: TableDefinition<'_, (u32, &str), &[u8]> =
+    TableDefinition::new("sub");
+pub(super) const RETAINED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("retained");
+
+const SCHEMA_KEY: &str = "schema";
+pub(super) const SEQ_MARK_KEY: &str = "seq_mark";
+pub(super) const SESSION_MARK_KEY: &str = "session_mark";
+
+/// How far a mark moves ahead: a restart skips at most as many numbers, and so many can be given
+/// away for one more write of `meta`.
+const SEQ_STEP: u64 = 1 << 20;
+const SESSION_STEP: u32 = 1 << 8;
+
+/// The encoding buffer is given back when one huge row has made it larger than this.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
+/// How a store is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Bytes of memory for redb's page cache. Worst case: as many, beside one batch of changes.
+    pub cache_bytes: usize,
+    /// From this file length on, every commit writes 16 KB more, so that opening after a crash
+    /// takes milliseconds and not a reading of the whole file.
+    pub quick_repair_above_bytes: u64,
+    /// From this file length on, a file that is not even a quarter full is made smaller when it is
+    /// loaded.
+    pub compact_above_bytes: u64,
+    /// Verify the checksum of every page when opening. Reads the whole file.
+    pub verify_on_open: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 8 << 20,
+            quick_repair_above_bytes: 64 << 20,
+            compact_above_bytes: 64 << 20,
+            verify_on_open: false,
+        }
+    }
+}
+
+/// The store in a redb file. Dropping it closes the file in order.
+///
+/// Nothing in the file is changed before it was [loaded](Store::load) whole, or the first batch is
+/// committed: a file that is refused stays as it was.
+#[derive(Debug)]
+pub struct RedbStore {
+    pub(super) db: ClosingDatabase,
+    gate: Arc<Gate>,
+    pub(super) path: PathBuf,
+    pub(super) options: StoreOptions,
+    pub(super) metrics: Arc<StoreMetrics>,
+    pub(super) marks: Marks,
+    failed: bool,
+    scratch: Vec<u8>,
+}
+
+/// redb may panic when it closes a damaged file. Then there is nothing left to save, and no reason
+/// to take the process down, in the worst case while it reports the damage.
+#[derive(Debug)]
+pub(super) struct ClosingDatabase(Option<Database>);
+
+impl ClosingDatabase {
+    const OPEN: &str = "it is open until it is dropped";
+}
+
+impl Deref for ClosingDatabase {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect(Self::OPEN)
+    }
+}
+
+impl DerefMut for ClosingDatabase {
+    fn deref_mut(&mut self) -> &mut Database {
+        self.0.as_mut().expect(Self::OPEN)
+    }
+}
+
+impl Drop for ClosingDatabase {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
+            tracing::error!("the store could not be closed in order");
+        }
+    }
+}
+
+/// The lowest numbers that were never stored and may be given away after a restart. Every number in
+/// a stored row is below its mark, because the mark moves in the same transaction. Numbers that were
+/// given away but never reached a commit are unknown to every row, and hence free to be used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) seq: u64,
+    pub(super) session: u32,
+}
+
+impl Marks {
+    /// The marks that `batch` needs.
+    fn after(self, batch: &Batch) -> Self {
+        let mut marks = self;
+        if batch.next_seq.0 > marks.seq {
+            marks.seq = batch.next_seq.0.saturating_add(SEQ_STEP);
+        }
+        if batch.next_session > marks.session {
+            marks.session = batch.next_session.saturating_add(SESSION_STEP);
+        }
+        marks
+    }
+}
+
+impl RedbStore {
+    /// Opens the store `outpost.redb` in the directory `data_dir`; creates what is missing (the
+    /// directory with mode 0700, the file with mode 0600).
+    ///
+    /// # Errors
+    /// Every [`StoreError`] but those of a commit. A file that is damaged or not a store is left
+    /// alone. redb panics on some kinds of damage: such a panic is caught and becomes
+    /// [`StoreError::Corrupt`], but the panic hook sees it.
+    pub fn open(data_dir: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
+        let dir = DataDir::open(data_dir)?;
+        let path = dir.store_path();
+        let build = |file| {
+            let backend = FileBackend::new(file)
+                .map_err(|error| StoreError::of_redb(&path, "open", error.into()))?;
+            Self::with_backend(backend, &path, options)
+        };
+        if dir.open_store()?.is_none()
+            && let Some(created) = dir.create_store(build)?
+        {
+            return Ok(created);
+        }
+        match dir.open_store()? {
+            Some(file) => build(file),
+            None => Err(StoreError::Access {
+                path,
+                action: "open",
+                source: std::io::ErrorKind::NotFound.into(),
+            }),
+        }
+    }
+
+    /// Opens the store on any backend of redb, as the simulation does. `name` stands for the path
+    /// in errors. An empty backend becomes a new store.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn with_backend(
+        backend: impl StorageBackend,
+        name: impl Into<PathBuf>,
+        options: &StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let path = name.into();
+        guarded(&path, || Self::start(backend, &path, options))
+    }
+
+    /// The counters of this store.
+    pub fn metrics(&self) -> Arc<StoreMetrics> {
+        self.metrics.clone()
+    }
+
+    fn start(
+        backend: impl StorageBackend,
+        path: &Path,
+        options: &StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let metrics = Arc::new(StoreMetrics::default());
+        let (backend, gate) = GatedBackend::new(backend, metrics.clone())
+            .map_err(|error| StoreError::of_io(path, "open", error))?;
+        let db = Builder::new()
+            .set_cache_size(options.cache_bytes)
+            .set_check_integrity_on_open(options.verify_on_open)
+            .set_repair_callback(warn_once(path))
+            .create_with_backend(backend)
+            .map_err(|error| StoreError::of_redb(path, "open", error.into()))?;
+        let mut store = Self {
+            db: ClosingDatabase(Some(db)),
+            gate,
+            path: path.to_path_buf(),
+            options: options.clone(),
+            metrics,
+            marks: Marks::default(),
+            failed: false,
+            scratch: Vec::new(),
+        };
+        store.check_schema()?;
+        Ok(store)
+    }
+
+    /// Lets changes through to the file, now that it is known to be sound.
+    fn open_gate(&self) -> Result<(), StoreError> {
+        self.gate.open().map_err(|error| StoreError::of_io(&self.path, "write", error))
+    }
+
+    /// Takes in `meta`, or writes the schema into a database that has no table at all.
+    fn check_schema(&mut self) -> Result<(), StoreError> {
+        let path = &self.path;
+        let read = self.db.begin_read().map_err(redb_error(path, "read"))?;
+        let mut tables = read.list_tables().map_err(redb_error(path, "read"))?.peekable();
+        if tables.peek().is_none() {
+            drop(tables);
+            drop(read);
+            self.open_gate()?;
+            return self.write_schema();
+        }
+        if !tables.any(|table| table.name() == META.name()) {
+            let what = "it is a redb database, but not one of Outpost".to_string();
+            return Err(StoreError::Corrupt { path: path.clone(), what });
+        }
+        let meta = read.open_table(META).map_err(redb_error(path, "read"))?;
+        let value = |key| -> Result<Option<u64>, StoreError> {
+            let value = meta.get(key).map_err(redb_error(path, "read"))?;
+            Ok(value.map(|value| value.value()))
+        };
+        let fault = |key: &str, what| StoreError::CorruptRow {
+            path: path.clone(),
+            table: META.name().to_string(),
+            key: key.to_string(),
+            fault: RowFault::Value(what),
+        };
+        let found = value(SCHEMA_KEY)?.ok_or_else(|| fault(SCHEMA_KEY, "the row is missing"))?;
+        if found != SCHEMA_VERSION {
+            let path = path.clone();
+            return Err(StoreError::SchemaVersion { path, found, known: SCHEMA_VERSION });
+        }
+        let session = value(SESSION_MARK_KEY)?.unwrap_or(0);
+        self.marks = Marks {
+            seq: value(SEQ_MARK_KEY)?.unwrap_or(0),
+            session: session
+                .try_into()
+                .map_err(|_| fault(SESSION_MARK_KEY, "the number is out of range"))?,
+        };
+        Ok(())
+    }
+
+    fn write_schema(&mut self) -> Result<(), StoreError> {
+        let path = &self.path;
+        let mut write = self.db.begin_write().map_err(redb_error(path, "create"))?;
+        write.set_durability(Durability::Immediate).map_err(redb_error(path, "create"))?;
+        {
+            let mut meta = write.open_table(META).map_err(redb_error(path, "create"))?;
+            meta.insert(SCHEMA_KEY, SCHEMA_VERSION).map_err(redb_error(path, "create"))?;
+        }
+        // All tables from the start: reading finds them, and no later commit pays for making one.
+        write.open_table(MESSAGES).map_err(redb_error(path, "create"))?;
+        write.open_table(SESSIONS).map_err(redb_error(path, "create"))?;
+        write.open_table(SUBSCRIPTIONS).map_err(redb_error(path, "create"))?;
+        write.open_table(RETAINED).map_err(redb_error(path, "create"))?;
+        write.commit().map_err(redb_error(path, "create"))
+    }
+
+    fn write_batch(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let marks = self.marks.after(batch);
+        if is_empty(batch) && marks == self.marks {
+            return Ok(());
+        }
+        let mut write = self.db.begin_write().map_err(redb_error(&self.path, "write"))?;
+        write.set_durability(Durability::Immediate).map_err(redb_error(&self.path, "write"))?;
+        let file_bytes = self.metrics.file_bytes.load(Relaxed);
+        write.set_quick_repair(file_bytes > self.options.quick_repair_above_bytes);
+        let mut rows = RowWriter::new(&write, &self.path, &mut self.scratch);
+        rows.batch(batch)?;
+        if marks != self.marks {
+            rows.marks(marks)?;
+        }
+        let (rows, bytes) = rows.written();
+        write.commit().map_err(redb_error(&self.path, "write"))?;
+        self.marks = marks;
+        self.metrics.commits.fetch_add(1, Relaxed);
+        self.metrics.rows.fetch_add(rows, Relaxed);
+        self.metrics.row_bytes.fetch_add(bytes, Relaxed);
+        Ok(())
+    }
+}
+
+impl Store for RedbStore {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        let path = self.path.clone();
+        let (loaded, row_bytes) = guarded(&path, || self.load_all())?;
+        self.open_gate()?;
+        self.compact_if_hollow(row_bytes)?;
+        Ok(loaded)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Failed { path: self.path.clone() });
+        }
+        let started = Instant::now();
+        // Set first, so that a panic on the way leaves it set.
+        self.failed = true;
+        self.open_gate()?;
+        self.write_batch(batch)?;
+        self.failed = false;
+        if self.scratch.capacity() > SCRATCH_BYTES_MAX {
+            self.scratch = Vec::new();
+        }
+        let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.metrics.last_commit_us.store(took_us, Relaxed);
+        Ok(())
+    }
+}
+
+fn is_empty(batch: &Batch) -> bool {
+    batch.messages.is_empty()
+        && batch.sessions.is_empty()
+        && batch.subscriptions.is_empty()
+        && batch.retained.is_empty()
+}
+
+/// Turns an error of redb into ours; `action` says what was tried.
+pub(super) fn redb_error<E: Into<redb::Error>>(
+    path: &Path,
+    action: &'static str,
+) -> impl Fn(E) -> StoreError + Copy {
+    move |error| StoreError::of_redb(path, action, error.into())
+}
+
+/// A callback for redb, which calls it several times while it repairs.
+fn warn_once(path: &Path) -> impl Fn(&mut redb::RepairSession) + 'static {
+    let store = path.display().to_string();
+    let told = Cell::new(false);
+    move |_| {
+        if !told.replace(true) {
+            tracing::warn!(store, "the store was not closed in order; repairing it");
+        }
+    }
+}
+
+/// Runs `read`, and takes a panic of redb for what it is at this point: a damaged file.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        Err(StoreError::Corrupt { path: path.to_path_buf(), what: panic_text(&*panic) })
+    })
+}
