@@ -1,4 +1,5 @@
 //! The Outpost broker.
 
+pub mod config;
 pub mod core;
 pub mod store;

@@ -1,0 +1,236 @@
+//! The configuration, in two steps: what the file says (`file.rs`, read by `document.rs`), then what
+//! the broker obeys ([`Config`], made by `validate.rs`). Only the second leaves this module.
+//!
+//! An error names file, line, key, value and what would be right; all errors of a file are told at
+//! once. `configs/reference.toml` has every key at its default, and a test holds it to that.
+
+mod address;
+mod data_dir;
+mod document;
+mod error;
+mod file;
+mod units;
+mod validate;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use outpost_bridge::config::BridgeConfig;
+use serde::Deserialize;
+
+pub use address::{InvalidAddress, ListenAddress};
+pub use error::{ConfigError, ConfigErrors};
+
+use crate::core::limits::Limits;
+use error::Report;
+use units::ShowBytes;
+
+/// A configuration file may have so many bytes; a larger one is something else by mistake.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// What the broker obeys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients come in: one or more.
+    pub listeners: Vec<Listener>,
+    /// Who may come in.
+    pub auth: AuthConfig,
+    /// Where messages are kept, and how often they are committed.
+    pub store: Store,
+    /// The bounds of the core.
+    pub limits: Limits,
+    /// The status topics.
+    pub sys: Sys,
+    /// The log.
+    pub log: Log,
+    /// The links to other brokers, each checked and with a name of its own.
+    pub bridges: Vec<BridgeConfig>,
+}
+
+/// A door of the broker: one MQTT port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The address it is bound to.
+    pub address: ListenAddress,
+    /// Whether clients may come in without a user name. Where not said: on loopback only.
+    pub allow_anonymous: bool,
+    /// TLS; none: plain TCP.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS at a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// PEM: the certificate of the broker, then those between it and its authority.
+    pub cert_file: PathBuf,
+    /// PEM: the private key of the first certificate.
+    pub key_file: PathBuf,
+    /// PEM: the authorities of client certificates; none: clients are not asked for one.
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether a client without a certificate is turned away in the handshake.
+    pub require_client_cert: bool,
+    /// Whether the common name of a client certificate is the user name, and no password is asked.
+    pub cn_as_user_name: bool,
+}
+
+/// Who may come in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// The password file that `outpost passwd` writes; none: there are no users.
+    pub password_file: Option<PathBuf>,
+}
+
+/// Where messages are kept, and how often they are committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The data directory.
+    pub path: PathBuf,
+    /// Milliseconds that changes gather before a commit that somebody waits for; 0: only those
+    /// gather that come while the commit before is under way.
+    pub commit_interval_ms: u64,
+    /// So many changes are committed without waiting for the interval to end.
+    pub commit_ops_max: u32,
+    /// So many bytes of changes are committed without waiting for the interval to end.
+    pub commit_bytes_max: u64,
+    /// Bytes of memory for pages of the store.
+    pub cache_bytes: u64,
+    /// Milliseconds that changes may gather that nobody waits for.
+    pub lazy_commit_interval_ms: u64,
+}
+
+/// The status topics under `$SYS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sys {
+    /// Seconds between two updates; 0: there are none.
+    pub interval_s: u32,
+}
+
+/// The log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is written.
+    pub level: LogLevel,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The severity of a log line; each level includes those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What the operator has to mend.
+    Error,
+    /// What the operator should know.
+    Warn,
+    /// The life of the broker and its connections.
+    #[default]
+    Info,
+    /// What helps to find a fault.
+    Debug,
+    /// Every packet.
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people: time, level, message, fields.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(file: &Path) -> Result<Self, ConfigErrors> {
+        let text = read_text(file, FILE_BYTES_MAX)?;
+        Self::parse(file, &text)
+    }
+
+    /// Checks `text` as if it had been read from `file`, whose folder is where relative paths start.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigErrors> {
+        let mut report = Report::new(file, text);
+        let read = document::read(text, &mut report);
+        let base = file.parent().unwrap_or(Path::new(""));
+        let config = validate::validate(read, base, &mut report);
+        report.finish().map(|()| config)
+    }
+}
+
+/// Reads a text file that the operator named and that is bounded.
+pub(crate) fn read_text(file: &Path, bytes_max: u64) -> Result<String, ConfigErrors> {
+    let read = || {
+        let mut text = String::new();
+        File::open(file)?.take(bytes_max + 1).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = read().map_err(|error| ConfigErrors::unreadable(file, &error))?;
+    if text.len() as u64 > bytes_max {
+        let error = io::Error::other(format!("it is larger than {}", ShowBytes(bytes_max)));
+        return Err(ConfigErrors::unreadable(file, &error));
+    }
+    Ok(text)
+}
+
+/// What there is without any file: a broker for this machine alone. The data directory is looked
+/// for: `./outpost-data` if it exists, else `$XDG_DATA_HOME/outpost` or `~/.local/share/outpost`,
+/// else `./outpost-data`.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: vec![Listener::default()],
+            auth: AuthConfig::default(),
+            store: Store::at(data_dir::default_data_dir()),
+            limits: Limits::default(),
+            sys: Sys::default(),
+            log: Log::default(),
+            bridges: Vec::new(),
+        }
+    }
+}
+
+impl Listener {
+    /// A plain listener with what is right for its address: anonymous clients on loopback only.
+    pub fn at(address: ListenAddress) -> Self {
+        Self { allow_anonymous: address.is_loopback(), address, tls: None }
+    }
+}
+
+/// 127.0.0.1:1883, plain, anonymous clients allowed.
+impl Default for Listener {
+    fn default() -> Self {
+        Self::at(ListenAddress::default())
+    }
+}
+
+impl Store {
+    /// A store in a directory, all else at its default.
+    pub fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            commit_interval_ms: 20,
+            commit_ops_max: 1_000,
+            commit_bytes_max: 256 << 10,
+            cache_bytes: 8 << 20,
+            lazy_commit_interval_ms: 1_000,
+        }
+    }
+}
+
+impl Default for Sys {
+    fn default() -> Self {
+        Self { interval_s: 10 }
+    }
+}
+
+#[cfg(test)]
+mod tests;

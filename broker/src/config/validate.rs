@@ -1,0 +1,341 @@
+//! From [`FileConfig`] to [`Config`]: ranges, defaults, paths, and what the values mean together.
+//! The file system is not looked at; that a file can be read is found out by who reads it.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+
+use outpost_bridge::config::{BridgeConfig, Invalid};
+use outpost_protocol::QoS;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::data_dir::default_data_dir;
+use super::error::Report;
+use super::file::{
+    FileAuth, FileBridge, FileConfig, FileLimits, FileListener, FileListenerTls, FileLog,
+    FileQueueFull, FileStore, FileSys,
+};
+use super::units::{Bytes, Int, ShowBytes};
+use super::{AuthConfig, Config, ListenAddress, Listener, ListenerTls, Log, Store, Sys};
+use crate::core::limits::{Limits, QueueFull};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+/// The largest packet that MQTT can carry: a fixed header of 5 bytes and 268,435,455 bytes.
+const PACKET_BYTES_MAX: u32 = 268_435_460;
+
+/// Every broker must take client identifiers of 1 to 23 bytes [MQTT-3.1.3-5].
+const CLIENT_ID_BYTES_MIN: u16 = 23;
+
+/// What the file says, checked; wrong values are reported and stand at their defaults. Relative
+/// paths start at `base`.
+pub(super) fn validate(file: FileConfig<'_>, base: &Path, report: &mut Report<'_>) -> Config {
+    let mut check = Check { base, report };
+    Config {
+        listeners: check.listeners(&file.listeners),
+        auth: check.auth(&file.auth),
+        store: check.store(&file.store),
+        limits: check.limits(&file.limits),
+        sys: check.sys(&file.sys),
+        log: check.log(&file.log),
+        bridges: check.bridges(file.bridges),
+    }
+}
+
+struct Check<'c, 'r> {
+    base: &'c Path,
+    report: &'c mut Report<'r>,
+}
+
+impl Check<'_, '_> {
+    fn listeners(&mut self, files: &[Spanned<FileListener>]) -> Vec<Listener> {
+        let mut listeners = Vec::new();
+        let mut lines: BTreeMap<String, usize> = BTreeMap::new();
+        for file in files {
+            let Some(listener) = self.listener(file) else { continue };
+            let line = self.report.line(&file.span());
+            let bound = listener.address.port() != 0;
+            if let Some(first) = lines.insert(listener.address.to_string(), line).filter(|_| bound)
+            {
+                let problem = format!("is the address of the listener on line {first} already");
+                let span = file.get_ref().address.as_ref().map_or(file.span(), Spanned::span);
+                self.report.value("listener.address", span, problem);
+            }
+            listeners.push(listener);
+        }
+        // Without any the file speaks of other things only; a broker without a door is of no use.
+        if files.is_empty() { vec![Listener::default()] } else { listeners }
+    }
+
+    fn listener(&mut self, file: &Spanned<FileListener>) -> Option<Listener> {
+        let FileListener { address, allow_anonymous, tls } = file.get_ref();
+        let tls = tls.as_ref().and_then(|tls| self.listener_tls(tls));
+        let Some(text) = address else {
+            self.missing("listener.address", file.span(), "\"host:port\"");
+            return None;
+        };
+        match text.get_ref().parse::<ListenAddress>() {
+            Ok(address) => {
+                let allow_anonymous = allow_anonymous.unwrap_or(address.is_loopback());
+                Some(Listener { address, allow_anonymous, tls })
+            }
+            Err(invalid) => {
+                self.report.value("listener.address", text.span(), invalid.to_string());
+                None
+            }
+        }
+    }
+
+    fn listener_tls(&mut self, file: &Spanned<FileListenerTls>) -> Option<ListenerTls> {
+        let FileListenerTls {
+            cert_file,
+            key_file,
+            client_ca_file,
+            require_client_cert,
+            cn_as_user_name,
+        } = file.get_ref();
+        for (key, set) in
+            [("require_client_cert", require_client_cert), ("cn_as_user_name", cn_as_user_name)]
+        {
+            if let Some(set) = set.as_ref().filter(|set| *set.get_ref() && client_ca_file.is_none())
+            {
+                let problem =
+                    "needs client_ca_file, the authority that client certificates are from";
+                self.report.value(&format!("listener.tls.{key}"), set.span(), problem);
+            }
+        }
+        let path = |path| self.required_path(path, file.span());
+        let [cert_file, key_file] =
+            [("listener.tls.cert_file", cert_file), ("listener.tls.key_file", key_file)].map(path);
+        Some(ListenerTls {
+            client_ca_file: self.path("listener.tls.client_ca_file", client_ca_file),
+            require_client_cert: require_client_cert.as_ref().is_some_and(|set| *set.get_ref()),
+            cn_as_user_name: cn_as_user_name.as_ref().is_some_and(|set| *set.get_ref()),
+            cert_file: cert_file?,
+            key_file: key_file?,
+        })
+    }
+
+    fn auth(&mut self, file: &FileAuth) -> AuthConfig {
+        AuthConfig { password_file: self.path("auth.password_file", &file.password_file) }
+    }
+
+    fn store(&mut self, file: &FileStore) -> Store {
+        let path = self.path("store.path", &file.path).unwrap_or_else(default_data_dir);
+        let default = Store::at(path);
+        macro_rules! int {
+            ($key:ident, $range:expr) => {
+                self.int(concat!("store.", stringify!($key)), &file.$key, $range, default.$key)
+            };
+        }
+        macro_rules! bytes {
+            ($key:ident, $range:expr) => {
+                self.bytes(concat!("store.", stringify!($key)), &file.$key, $range, default.$key)
+            };
+        }
+        Store {
+            commit_interval_ms: int!(commit_interval_ms, 0..=60_000),
+            commit_ops_max: int!(commit_ops_max, 1..=1_000_000),
+            commit_bytes_max: bytes!(commit_bytes_max, KIB..=GIB),
+            cache_bytes: bytes!(cache_bytes, MIB..=64 * GIB),
+            lazy_commit_interval_ms: int!(lazy_commit_interval_ms, 0..=3_600_000),
+            path: default.path,
+        }
+    }
+
+    fn limits(&mut self, file: &FileLimits) -> Limits {
+        let default = Limits::default();
+        macro_rules! int {
+            ($key:ident, $range:expr) => {
+                self.int(concat!("limits.", stringify!($key)), &file.$key, $range, default.$key)
+            };
+        }
+        macro_rules! bytes {
+            ($key:ident, $range:expr) => {
+                self.bytes(concat!("limits.", stringify!($key)), &file.$key, $range, default.$key)
+            };
+        }
+        Limits {
+            connections_max: int!(connections_max, 1..=1_000_000),
+            connecting_max: int!(connecting_max, 1..=1_000_000),
+            connect_timeout_ms: int!(connect_timeout_ms, 100..=600_000),
+            packet_bytes_max: bytes!(packet_bytes_max, 64..=PACKET_BYTES_MAX),
+            receive_maximum: int!(receive_maximum, 1..=u16::MAX),
+            inflight_max: int!(inflight_max, 1..=u16::MAX),
+            queue_messages_max: int!(queue_messages_max, 1..=1_000_000_000),
+            queue_bytes_max: bytes!(queue_bytes_max, KIB..=TIB),
+            queue_total_bytes_max: bytes!(queue_total_bytes_max, KIB..=TIB),
+            queue_full: file.queue_full.map_or(default.queue_full, QueueFull::from),
+            output_bytes_max: bytes!(output_bytes_max, 1024..=1 << 30),
+            retained_messages_max: int!(retained_messages_max, 0..=1_000_000_000),
+            retained_bytes_max: bytes!(retained_bytes_max, 0..=TIB),
+            sessions_max: int!(sessions_max, 1..=100_000_000),
+            subscriptions_per_session_max: int!(subscriptions_per_session_max, 1..=1_000_000),
+            topic_levels_max: int!(topic_levels_max, 1..=u16::MAX),
+            client_id_bytes_max: bytes!(client_id_bytes_max, CLIENT_ID_BYTES_MIN..=u16::MAX),
+            topic_alias_maximum: int!(topic_alias_maximum, 0..=u16::MAX),
+            topic_alias_maximum_out: int!(topic_alias_maximum_out, 0..=u16::MAX),
+            session_expiry_max_s: int!(session_expiry_max_s, 0..=u32::MAX),
+            keep_alive_max_s: int!(keep_alive_max_s, 0..=u16::MAX),
+            maximum_qos: self.maximum_qos(&file.maximum_qos, default.maximum_qos),
+            store_backlog_bytes_max: bytes!(store_backlog_bytes_max, 64 * KIB..=TIB),
+            queue_full_wait_ms: int!(queue_full_wait_ms, 0..=3_600_000),
+        }
+    }
+
+    fn maximum_qos(&mut self, file: &Option<Spanned<Int>>, default: QoS) -> QoS {
+        match self.int("limits.maximum_qos", file, 0..=2, default as u8) {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
+    }
+
+    fn sys(&mut self, file: &FileSys) -> Sys {
+        let default = Sys::default();
+        Sys {
+            interval_s: self.int(
+                "sys.interval_s",
+                &file.interval_s,
+                0..=86_400,
+                default.interval_s,
+            ),
+        }
+    }
+
+    fn log(&mut self, file: &FileLog) -> Log {
+        let default = Log::default();
+        Log {
+            level: file.level.unwrap_or(default.level),
+            format: file.format.unwrap_or(default.format),
+        }
+    }
+
+    fn bridges(&mut self, files: Vec<FileBridge<'_>>) -> Vec<BridgeConfig> {
+        let mut lines: BTreeMap<String, usize> = BTreeMap::new();
+        let mut bridges = Vec::new();
+        for FileBridge { table, mut config } in files {
+            if let Err(invalid) = config.validate() {
+                self.invalid_bridge(&table, &invalid);
+            }
+            let line = self.report.line(&table.span());
+            if let Some(first) = lines.insert(config.name.clone(), line) {
+                let span = locate(&table, "name");
+                let problem = format!("is the name of the bridge on line {first} already");
+                self.report.value("bridge.name", span, problem);
+            }
+            self.resolve_bridge_paths(&mut config);
+            bridges.push(config);
+        }
+        bridges
+    }
+
+    fn invalid_bridge(&mut self, table: &Spanned<DeValue<'_>>, invalid: &Invalid) {
+        let span = locate(table, &invalid.key);
+        let (key, problem) =
+            (format!("bridge.{}", invalid.key), format!("must be {}", invalid.expected));
+        match invalid.value.as_str() {
+            "" => self.report.key(&key, span, problem),
+            _ => self.report.value(&key, span, problem),
+        }
+    }
+
+    fn resolve_bridge_paths(&self, config: &mut BridgeConfig) {
+        let Some(tls) = &mut config.tls else { return };
+        let files = [Some(&mut tls.ca_file), tls.cert_file.as_mut(), tls.key_file.as_mut()];
+        for file in files.into_iter().flatten() {
+            *file = self.base.join(&*file).to_string_lossy().into_owned();
+        }
+    }
+
+    fn path(&mut self, key: &str, file: &Option<Spanned<String>>) -> Option<PathBuf> {
+        let file = file.as_ref()?;
+        if file.get_ref().is_empty() {
+            self.report.value(key, file.span(), "must be a path");
+            return None;
+        }
+        Some(self.base.join(file.get_ref()))
+    }
+
+    fn required_path(
+        &mut self,
+        (key, file): (&str, &Option<Spanned<String>>),
+        table: Range<usize>,
+    ) -> Option<PathBuf> {
+        if file.is_none() {
+            self.missing(key, table, "the path of a PEM file");
+        }
+        self.path(key, file)
+    }
+
+    fn missing(&mut self, key: &str, span: Range<usize>, expected: &str) {
+        self.report.key(key, span, format!("is missing: must be {expected}"));
+    }
+
+    fn int<T: TryFrom<i128> + PartialOrd + Display + Copy>(
+        &mut self,
+        key: &str,
+        file: &Option<Spanned<Int>>,
+        range: RangeInclusive<T>,
+        default: T,
+    ) -> T {
+        let Some(file) = file else { return default };
+        within(file.get_ref().0, &range).unwrap_or_else(|| {
+            let problem = format!("must be {} to {}", range.start(), range.end());
+            self.report.value(key, file.span(), problem);
+            default
+        })
+    }
+
+    fn bytes<T: TryFrom<i128> + PartialOrd + Into<u64> + Copy>(
+        &mut self,
+        key: &str,
+        file: &Option<Spanned<Bytes>>,
+        range: RangeInclusive<T>,
+        default: T,
+    ) -> T {
+        let Some(file) = file else { return default };
+        within(file.get_ref().0, &range).unwrap_or_else(|| {
+            let [min, max] = [range.start(), range.end()].map(|bound| ShowBytes((*bound).into()));
+            self.report.value(key, file.span(), format!("must be {min} to {max}"));
+            default
+        })
+    }
+}
+
+fn within<T: TryFrom<i128> + PartialOrd>(value: i128, range: &RangeInclusive<T>) -> Option<T> {
+    T::try_from(value).ok().filter(|value| range.contains(value))
+}
+
+/// Where the value of `path` stands, such as `topic[2].filter`; the nearest table around it where
+/// it is missing.
+fn locate(table: &Spanned<DeValue<'_>>, path: &str) -> Range<usize> {
+    let mut at = table;
+    for step in path.split(['.', '[', ']']).filter(|step| !step.is_empty()) {
+        let next = match at.get_ref() {
+            DeValue::Table(entries) => entries.get(step),
+            DeValue::Array(elements) => step.parse().ok().and_then(|n: usize| elements.get(n)),
+            _ => None,
+        };
+        match next {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    at.span()
+}
+
+impl From<FileQueueFull> for QueueFull {
+    fn from(file: FileQueueFull) -> Self {
+        match file {
+            FileQueueFull::Reject => Self::Reject,
+            FileQueueFull::DropOldest => Self::DropOldest,
+            FileQueueFull::DropNewest => Self::DropNewest,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The one lock around the core, and the one door to it.
+//!
+//! Whatever is done to the core may wake connections, make a batch due or set a timer. [`enter`]
+//! sees to all of that after the lock is released, so that no caller can forget it.
+//!
+//! [`enter`]: Shared::enter
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use super::clock::Clock;
+use crate::core::change::Batch;
+use crate::core::time::Instant;
+use crate::core::{Broker, ConnId, Event};
+use crate::store::BatchSource;
+
+/// The core, shared by all connections.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    inner: Mutex<Inner>,
+    /// A batch may have become due, or the end has come.
+    batch: Condvar,
+    /// The next timer is another one.
+    timer: Notify,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Inner {
+    broker: Broker,
+    /// Of each connection, by its index: how to wake its task.
+    wakers: Vec<Option<Waker>>,
+    /// When the writer looks again by itself; none: it waits to be told.
+    writer_looks_at: Option<Instant>,
+    timer_at: Option<Instant>,
+    is_ending: bool,
+}
+
+/// The core, for as long as the lock is held.
+pub(crate) struct Entered<'a> {
+    pub(crate) broker: &'a mut Broker,
+    pub(crate) now: Instant,
+    wakers: &'a mut Vec<Option<Waker>>,
+}
+
+impl Entered<'_> {
+    /// Has the task of a connection woken when there is something for it.
+    pub(crate) fn register(&mut self, id: ConnId, waker: &Waker) {
+        if self.wakers.len() <= id.index() {
+            self.wakers.resize(id.index() + 1, None);
+        }
+        match &mut self.wakers[id.index()] {
+            Some(known) if known.will_wake(waker) => {}
+            slot => *slot = Some(waker.clone()),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(broker: Broker, clock: Clock) -> Arc<Self> {
+        let inner = Inner {
+            broker,
+            wakers: Vec::new(),
+            writer_looks_at: None,
+            timer_at: None,
+            is_ending: false,
+        };
+        Arc::new(Self {
+            inner: Mutex::new(inner),
+            batch: Condvar::new(),
+            timer: Notify::new(),
+            clock,
+        })
+    }
+
+    /// Does something to the core. `own` is the connection that the caller serves: it is not woken,
+    /// as it is awake.
+    pub(crate) fn enter<R>(&self, own: Option<ConnId>, f: impl FnOnce(&mut Entered<'_>) -> R) -> R {
+        let mut woken: Vec<Waker> = Vec::new();
+        let mut events: Vec<Event> = Vec::new();
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let mut entered =
+            Entered { broker: &mut inner.broker, now: self.clock.now(), wakers: &mut inner.wakers };
+        let result = f(&mut entered);
+        while let Some(id) = inner.broker.poll_wakeup() {
+            if own != Some(id)
+                && let Some(waker) = inner.wakers.get_mut(id.index()).and_then(Option::take)
+            {
+                woken.push(waker);
+            }
+        }
+        while let Some(event) = inner.broker.poll_event() {
+            events.push(event);
+        }
+        let batch_due = inner.broker.batch_due();
+        let wakes_writer = match (batch_due, inner.writer_looks_at) {
+            (Some(due), Some(looks)) => due < looks,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if wakes_writer {
+            inner.writer_looks_at = batch_due;
+        }
+        let timer_at = inner.broker.poll_timeout();
+        let sets_timer = timer_at.is_some_and(|at| inner.timer_at.is_none_or(|old| at < old));
+        if sets_timer {
+            inner.timer_at = timer_at;
+        }
+        drop(guard);
+        if wakes_writer {
+            self.batch.notify_one();
+        }
+        if sets_timer {
+            self.timer.notify_one();
+        }
+        woken.into_iter().for_each(Waker::wake);
+        events.into_iter().for_each(log);
+        result
+    }
+
+    /// Serves the core's timers for as long as it is polled.
+    pub(crate) async fn run_timers(&self) {
+        loop {
+            let at = self.lock().timer_at;
+            let wait = at.map(|at| Duration::from_millis(at.since_ms(self.clock.now())));
+            match wait {
+                Some(wait) if wait.is_zero() => {
+                    self.lock().timer_at = None;
+                    self.enter(None, |core| core.broker.handle_timeout(core.now));
+                }
+                Some(wait) => {
+                    // Earlier or not: either way the loop looks again.
+                    let _ = tokio::time::timeout(wait, self.timer.notified()).await;
+                }
+                None => self.timer.notified().await,
+            }
+        }
+    }
+
+    /// Lets the writer take what is left and come to its end.
+    pub(crate) fn end(&self) {
+        self.lock().is_ending = true;
+        self.batch.notify_one();
+    }
+
+    /// A panic under the lock leaves a state that nobody knows: nothing may be acknowledged from it.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|_| std::process::abort())
+    }
+}
+
+impl BatchSource for Shared {
+    fn next_batch(&self) -> Option<Batch> {
+        let mut guard = self.lock();
+        loop {
+            let now = self.clock.now();
+            let due = guard.broker.batch_due();
+            let is_ending = guard.is_ending;
+            if due.is_some_and(|due| due <= now || is_ending) {
+                return guard.broker.poll_batch(now);
+            }
+            if is_ending {
+                return None;
+            }
+            guard.writer_looks_at = due;
+            guard = match due {
+                Some(due) => {
+                    let wait = Duration::from_millis(due.since_ms(now));
+                    let waited = self.batch.wait_timeout(guard, wait);
+                    waited.unwrap_or_else(|_| std::process::abort()).0
+                }
+                None => self.batch.wait(guard).unwrap_or_else(|_| std::process::abort()),
+            };
+        }
+    }
+
+    fn committed(&self, number: u64) {
+        self.enter(None, |core| core.broker.handle_committed(core.now, number));
+    }
+}
+
+fn log(event: Event) {
+    match event {
+        Event::Connected { client_id, address, user_name, level, session_present } => {
+            let user = user_name.as_deref();
+            info!(client = %client_id, %address, user, level, session_present, "client connected");
+        }
+        Event::Refused { client_id, address, reason, why } => {
+            warn!(client = %client_id, %address, %reason, why, "client refused");
+        }
+        Event::Disconnected { client_id, address, reason, why } if reason.is_error() => {
+            warn!(client = %client_id, %address, %reason, why, "client lost");
+        }
+        Event::Disconnected { client_id, address, .. } => {
+            info!(client = %client_id, %address, "client disconnected");
+        }
+        Event::SessionEnded { client_id, dropped } => {
+            info!(client = %client_id, dropped, "session ended");
+        }
+        Event::Full { what, done } => warn!(%what, done, "a limit is reached"),
+    }
+}

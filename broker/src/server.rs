@@ -1,0 +1,218 @@
+//! The broker as a program: store, core, listeners and bridges put together, and taken apart again.
+//!
+//! Order matters at both ends. At the start the store is read and every route rebuilt before the
+//! first listener opens; at the end nobody is let in any more, the core's last batch is committed,
+//! and only then the store is closed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tracing::{error, info};
+
+use crate::auth::method::AuthMethods;
+use crate::auth::{Authenticator, ListenerAuth};
+use crate::config::{self, Config, ConfigErrors};
+use crate::core::{Broker, CommitPolicy, Settings};
+use crate::net::clock::Clock;
+use crate::net::handshake::Door;
+use crate::net::listener::{Census, Listener};
+use crate::net::shared::Shared;
+use crate::store::{RedbStore, Store, StoreError, StoreOptions, spawn_writer};
+use crate::tls;
+
+/// How long connections may take to write what they still have, once the broker ends.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What `$SYS/broker/version` says.
+const VERSION: &str = concat!("outpost version ", env!("CARGO_PKG_VERSION"));
+
+/// Why the broker did not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Password file, certificates.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// A listener's address.
+    #[error("cannot listen on {address}: {why}")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// In words.
+        why: String,
+    },
+    /// The system.
+    #[error("cannot watch for signals: {0}")]
+    Signals(io::Error),
+}
+
+/// Runs a broker until SIGTERM or SIGINT, or until its store fails.
+///
+/// # Errors
+/// What keeps it from starting, and a store that can no longer be written: then nothing more is
+/// acknowledged, and the process is to end.
+pub async fn run(config: Config) -> Result<(), ServerError> {
+    let mut server = Server::start(config).await?;
+    let ended = server.wait().await;
+    server.stop().await;
+    ended
+}
+
+/// A running broker.
+struct Server {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+    writer: std::thread::JoinHandle<()>,
+    store_failure: oneshot::Receiver<StoreError>,
+}
+
+impl Server {
+    async fn start(config: Config) -> Result<Self, ServerError> {
+        let authenticator = Arc::new(Authenticator::from_config(&config.auth)?);
+        let acceptors = acceptors(&config)?;
+        let clock = Clock::start();
+        let (store, broker) = open(&config, clock)?;
+        let shared = Shared::new(broker, clock);
+        let door = Arc::new(Door {
+            shared: shared.clone(),
+            authenticator,
+            methods: AuthMethods::default(),
+            packet_bytes_max: config.limits.packet_bytes_max,
+        });
+        let sockets = bind(&config).await?;
+        let (failed, store_failure) = oneshot::channel();
+        let on_failure = move |error| {
+            // The receiver lives as long as the server waits for it.
+            let _ = failed.send(error);
+        };
+        let writer = spawn_writer(store, shared.clone(), on_failure);
+        let mut tasks = JoinSet::new();
+        let timers = shared.clone();
+        tasks.spawn(async move { timers.run_timers().await });
+        let census = Census::new(config.limits.connections_max, config.limits.connecting_max);
+        for ((listener, socket), tls) in config.listeners.iter().zip(sockets).zip(acceptors) {
+            let address = socket.local_addr().map_or(String::new(), |a| a.to_string());
+            info!(%address, tls = tls.is_some(), "listening");
+            let listener = Listener {
+                socket,
+                tls,
+                policy: ListenerAuth::from(listener),
+                door: door.clone(),
+                census: census.clone(),
+                connect_timeout: Duration::from_millis(config.limits.connect_timeout_ms),
+            };
+            tasks.spawn(listener.run());
+        }
+        Ok(Self { shared, tasks, writer, store_failure })
+    }
+
+    /// Until the broker is told to end, or has to.
+    async fn wait(&mut self) -> Result<(), ServerError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: ending"),
+            _ = interrupt.recv() => info!("SIGINT: ending"),
+            Ok(failure) = &mut self.store_failure => {
+                error!(%failure, "nothing more is acknowledged: ending");
+                return Err(failure.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Says good-bye, commits what is left, and closes the store.
+    async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.shared.enter(None, |core| core.broker.handle_shutdown(core.now));
+        let writer = self.writer;
+        self.shared.end();
+        let joined = tokio::task::spawn_blocking(move || writer.join());
+        tokio::time::sleep(FAREWELL).await;
+        // A writer that panicked has said so.
+        let _ = joined.await;
+        info!("ended");
+    }
+}
+
+/// Opens the store and rebuilds the core from it.
+fn open(config: &Config, clock: Clock) -> Result<(Box<dyn Store>, Broker), ServerError> {
+    let options = StoreOptions {
+        cache_bytes: usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX),
+        ..StoreOptions::default()
+    };
+    let mut store = RedbStore::open(&config.store.path, &options)?;
+    let loaded = store.load()?;
+    info!(
+        path = %config.store.path.display(),
+        sessions = loaded.sessions.len(),
+        messages = loaded.messages.len(),
+        retained = loaded.retained.len(),
+        "store opened"
+    );
+    let settings = Settings {
+        limits: config.limits.clone(),
+        commit: commit_policy(&config.store),
+        sys_interval_s: config.sys.interval_s,
+        version: VERSION,
+        seed: seed(),
+    };
+    let now = clock.now();
+    let mut broker = Broker::new(now, settings);
+    broker.handle_loaded(now, loaded);
+    Ok((Box::new(store), broker))
+}
+
+fn commit_policy(store: &config::Store) -> CommitPolicy {
+    CommitPolicy {
+        interval_ms: store.commit_interval_ms,
+        lazy_interval_ms: store.lazy_commit_interval_ms,
+        rows_max: usize::try_from(store.commit_ops_max).unwrap_or(usize::MAX),
+        bytes_max: store.commit_bytes_max,
+    }
+}
+
+/// A number that nobody outside knows: the standard library's hash keys come from the system's
+/// random source.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
+fn acceptors(config: &Config) -> Result<Vec<Option<TlsAcceptor>>, ConfigErrors> {
+    let acceptor = |listener: &config::Listener| {
+        let Some(tls) = &listener.tls else { return Ok(None) };
+        Ok(Some(TlsAcceptor::from(tls::server_config(tls)?)))
+    };
+    config.listeners.iter().map(acceptor).collect()
+}
+
+async fn bind(config: &Config) -> Result<Vec<TcpListener>, ServerError> {
+    let mut sockets = Vec::new();
+    for listener in &config.listeners {
+        let address = listener.address.to_string();
+        let failed = |error: io::Error| ServerError::Listen {
+            address: address.clone(),
+            why: match error.kind() {
+                io::ErrorKind::AddrInUse => "another program listens there already".into(),
+                io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE)".into()
+                }
+                _ => error.to_string(),
+            },
+        };
+        let resolved: Vec<SocketAddr> =
+            tokio::net::lookup_host(&address).await.map_err(failed)?.collect();
+        sockets.push(TcpListener::bind(&*resolved).await.map_err(failed)?);
+    }
+    Ok(sockets)
+}
