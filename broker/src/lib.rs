@@ -1,5 +1,6 @@
 //! The Outpost broker.
 
+pub mod auth;
 pub mod config;
 pub mod core;
 pub mod store;
