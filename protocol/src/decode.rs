@@ -43,12 +43,13 @@ pub fn decode(
     }
     check_remaining_length(first, header.remaining, version)?;
     let Some(body) = input.get(header.len..header.packet_len()) else { return Ok(None) };
-    let packet = if first >> 4 == 3 {
-        Packet::Publish(Publish::decode(first, body, version)?)
-    } else {
-        decode_body(first, body, version)?
-    };
-    Ok(Some((packet, header.packet_len())))
+    if first >> 4 == 3 {
+        return match Publish::decode(first, body, version) {
+            Ok(publish) => Ok(Some((Packet::Publish(publish), header.packet_len()))),
+            Err(error) => Err(error),
+        };
+    }
+    decode_body(first, body, version).map(|packet| Some((packet, header.packet_len())))
 }
 
 const TOO_LARGE: DecodeError = DecodeError {

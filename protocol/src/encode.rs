@@ -158,13 +158,22 @@ impl Gather {
     /// The length prefix of a string or binary field.
     #[inline]
     pub(crate) fn length(&mut self, field: &[u8]) -> Result<(), BufferFull> {
-        self.u16(u16::try_from(field.len()).map_err(|_| BufferFull)?);
+        field_length(field)?.into_iter().for_each(|byte| self.u8(byte));
         Ok(())
     }
 
     #[inline]
     pub(crate) fn put<B: Buffer>(self, out: &mut B) -> Result<(), BufferFull> {
         out.put(&self.bytes[..self.len])
+    }
+}
+
+/// The length prefix of a string or binary field.
+#[inline]
+pub(crate) fn field_length(field: &[u8]) -> Result<[u8; 2], BufferFull> {
+    match u16::try_from(field.len()) {
+        Ok(len) => Ok(len.to_be_bytes()),
+        Err(_) => Err(BufferFull),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use crate::wire::FIELD_BYTES_MAX;
+use crate::wire::{FIELD_BYTES_MAX, is_plain_topic};
 
 /// What is wrong with a topic name or filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +50,8 @@ impl<'a> TopicName<'a> {
     #[inline]
     pub fn new(name: &'a str) -> Result<Self, TopicError> {
         check_length(name)?;
-        if !has_no_wildcard_or_null(name.as_bytes()) {
-            return Err(if name.contains('\0') {
-                TopicError::Null
-            } else {
-                TopicError::WildcardInName
-            });
+        if !is_plain_topic(name.as_bytes()) {
+            check_name(name)?;
         }
         Ok(Self(name))
     }
@@ -67,10 +63,12 @@ impl<'a> TopicName<'a> {
     }
 }
 
-/// No early exit: this way it is a few vector instructions.
-#[inline]
-fn has_no_wildcard_or_null(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |fine, byte| fine & (*byte != b'+') & (*byte != b'#') & (*byte != 0))
+fn check_name(name: &str) -> Result<(), TopicError> {
+    match name.bytes().find(|byte| matches!(byte, 0 | b'+' | b'#')) {
+        None => Ok(()),
+        Some(0) => Err(TopicError::Null),
+        Some(_) => Err(TopicError::WildcardInName),
+    }
 }
 
 #[inline]

@@ -209,10 +209,58 @@ pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
     if is_plain_ascii(bytes) || text.chars().all(may_be_sent) { Some(text) } else { None }
 }
 
-/// Whether all bytes are printable ASCII. No early exit: this way it is a few vector instructions.
+/// Whether all bytes are printable ASCII: text that needs no closer look.
 #[inline]
-fn is_plain_ascii(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |plain, byte| plain & (byte.wrapping_sub(0x20) < 0x5F))
+pub(crate) fn is_plain_ascii(bytes: &[u8]) -> bool {
+    all_words(bytes, unprintable)
+}
+
+/// Whether all bytes are printable ASCII and none is `+` or `#`: together with not being empty, a
+/// topic name that needs no closer look.
+#[inline]
+pub(crate) fn is_plain_topic(bytes: &[u8]) -> bool {
+    all_words(bytes, |word| {
+        unprintable(word) | zero_byte(word ^ every(b'+')) | zero_byte(word ^ every(b'#'))
+    })
+}
+
+/// Whether `found` is 0 for all bytes, taken eight at a time. The last eight may overlap those
+/// before them; fewer than eight are filled up with spaces.
+#[inline]
+fn all_words(bytes: &[u8], found: impl Fn(u64) -> u64) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut hits = 0;
+    for word in words {
+        hits |= found(u64::from_ne_bytes(*word));
+    }
+    if !rest.is_empty() {
+        let last = bytes.last_chunk().copied().unwrap_or_else(|| {
+            let mut word = [b' '; 8];
+            word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            word
+        });
+        hits |= found(u64::from_ne_bytes(last));
+    }
+    hits == 0
+}
+
+#[inline]
+const fn every(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// Not 0 where one of eight bytes is 0.
+#[inline]
+const fn zero_byte(word: u64) -> u64 {
+    word.wrapping_sub(every(1)) & !word & every(0x80)
+}
+
+/// Not 0 where one of eight bytes is below 0x20 or above 0x7E.
+#[inline]
+const fn unprintable(word: u64) -> u64 {
+    let below_0x20 = word.wrapping_sub(every(0x20)) & !word;
+    let is_0x7f = word.wrapping_add(every(1));
+    (below_0x20 | is_0x7f | word) & every(0x80)
 }
 
 fn may_be_sent(c: char) -> bool {
