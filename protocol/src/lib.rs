@@ -11,6 +11,7 @@
 //! - [`TopicName`] and [`TopicFilter`] cannot exist unchecked.
 //! - [`SendState`], [`SendingHalf`], [`ReceivingHalf`], [`KeepAlive`], [`KeepAliveWatch`],
 //!   [`IncomingTopicAliases`] and [`OutgoingTopicAliases`] are the state rules.
+//! - [`client::Client`] is a whole client without I/O, made of all of these.
 //!
 //! Specification ids in the code (`[MQTT-3.3.1-4]`) are those of MQTT 5.0 unless 3.1.1 is named.
 #![no_std]
@@ -20,6 +21,7 @@ extern crate std;
 
 mod ack;
 mod auth;
+pub mod client;
 mod connack;
 mod connect;
 mod decode;
