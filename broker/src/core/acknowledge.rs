@@ -27,9 +27,12 @@ impl Broker {
         ack: &PubRec<'_>,
     ) -> Handled {
         if self.sessions[key as usize].find_inflight(ack.packet_id).is_none() {
-            // [MQTT-4.3.3-7]: the identifier may come from before a session was lost.
-            let reason = ReasonCode::PacketIdentifierNotFound;
-            self.push_output(id, Output::Ack(AckKind::PubRel, ack.packet_id, reason));
+            // The identifier may come from before a session was lost: the client is helped to its
+            // end of the flow [MQTT-4.3.3-5].
+            if !ack.reason.is_error() {
+                let pubrel = Output::Ack(AckKind::PubRel, ack.packet_id, ReasonCode::Success);
+                self.push_output(id, pubrel);
+            }
             return Handled::Done;
         }
         self.handle_ack(now, id, key, Ack::PubRec, ack.packet_id, ack.reason)

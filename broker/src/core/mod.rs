@@ -267,6 +267,12 @@ impl Broker {
         outputs
     }
 
+    /// Whether [`Self::poll_output`] would give something.
+    pub fn has_output(&self, id: ConnId) -> bool {
+        let connection = self.connections.get(id.index()).filter(|c| c.id == id);
+        connection.is_some_and(|c| !c.outputs.is_empty())
+    }
+
     /// Something to log.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()

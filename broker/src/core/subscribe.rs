@@ -28,9 +28,8 @@ impl Broker {
         let subscription_id = subscribe.properties.subscription_identifier();
         let mut reasons = Vec::new();
         for wanted in subscribe.filters.iter() {
-            if TopicFilter::new(wanted.filter).is_err() && version < ProtocolVersion::V5 {
-                // [MQTT-4.7.1-2]: 3.1.1 has no code for it.
-                return self.fail(now, id, ReasonCode::TopicFilterInvalid, "invalid topic filter");
+            if let Some((reason, why)) = check_filter(version, wanted.filter) {
+                return self.fail(now, id, reason, why);
             }
             if wanted.options.no_local && wanted.filter.starts_with("$share/") {
                 // [MQTT-3.8.3-4]
@@ -61,13 +60,13 @@ impl Broker {
         unsubscribe: &Unsubscribe<'_>,
     ) -> Handled {
         let version = self.connections[id.index()].version;
+        let mut filters = unsubscribe.filters.iter();
+        if let Some((reason, why)) = filters.find_map(|filter| check_filter(version, filter)) {
+            return self.fail(now, id, reason, why);
+        }
         let mut reasons = Vec::new();
         for filter in unsubscribe.filters.iter() {
             if TopicFilter::new(filter).is_err() {
-                if version < ProtocolVersion::V5 {
-                    let why = "invalid topic filter";
-                    return self.fail(now, id, ReasonCode::TopicFilterInvalid, why);
-                }
                 reasons.push(ReasonCode::TopicFilterInvalid);
                 continue;
             }
@@ -160,4 +159,14 @@ impl Broker {
         self.remove_route(key, &filter, record);
         ReasonCode::Success
     }
+}
+
+/// What no packet may have: a filter without a character [MQTT-4.7.3-1], and in 3.x, which has no
+/// code for it, one that is no filter at all [MQTT-4.7.1-2], [MQTT-4.7.1-3].
+fn check_filter(version: ProtocolVersion, filter: &str) -> Option<(ReasonCode, &'static str)> {
+    if filter.is_empty() {
+        return Some((ReasonCode::MalformedPacket, "empty topic filter"));
+    }
+    let is_fine = version == ProtocolVersion::V5 || TopicFilter::new(filter).is_ok();
+    if is_fine { None } else { Some((ReasonCode::TopicFilterInvalid, "invalid topic filter")) }
 }
