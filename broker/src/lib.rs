@@ -3,4 +3,6 @@
 pub mod auth;
 pub mod config;
 pub mod core;
+pub mod logging;
 pub mod store;
+pub mod tls;

@@ -69,12 +69,17 @@ impl ConfigErrors {
 
     /// The file cannot be read at all.
     pub(super) fn unreadable(file: &Path, error: &io::Error) -> Self {
+        Self::of_file(file, format!("cannot be read: {}", io_reason(error)))
+    }
+
+    /// A file as a whole is wrong.
+    pub(crate) fn of_file(file: &Path, problem: impl Into<String>) -> Self {
         Self(vec![ConfigError {
             file: file.to_owned(),
             line: None,
             key: None,
             value: None,
-            problem: format!("cannot be read: {}", io_reason(error)),
+            problem: problem.into(),
         }])
     }
 }

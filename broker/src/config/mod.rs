@@ -20,6 +20,7 @@ use outpost_bridge::config::BridgeConfig;
 use serde::Deserialize;
 
 pub use address::{InvalidAddress, ListenAddress};
+pub(crate) use error::io_reason;
 pub use error::{ConfigError, ConfigErrors};
 
 use crate::core::limits::Limits;
