@@ -4,5 +4,7 @@ pub mod auth;
 pub mod config;
 pub mod core;
 pub mod logging;
+mod net;
+pub mod server;
 pub mod store;
 pub mod tls;

@@ -188,11 +188,14 @@ impl Session {
 
     /// Notes that this session needs a stored message no more.
     pub(super) fn finish(&mut self, seq: Seq) {
-        // Only what is in flight can stand before something that is finished: the queue is finished
-        // from its front.
         let is_pending = |from: Seq, to: Seq| {
-            self.flights()
-                .any(|i| i.queued.as_ref().and_then(|q| q.seq).is_some_and(|s| from < s && s < to))
+            let flies = |i: &Inflight| {
+                let flying = i.queued.as_ref().and_then(|q| q.seq);
+                flying.is_some_and(|seq| from < seq && seq < to)
+            };
+            // The queue ascends.
+            let behind = self.queue.partition_point(|q| q.seq <= Some(from));
+            self.flights().any(flies) || self.queue.get(behind).is_some_and(|q| q.seq < Some(to))
         };
         let at = self.done.partition_point(|(_, last)| *last < seq);
         let mut first = seq;
@@ -309,5 +312,42 @@ impl Session {
                 Some(_) => return id,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queued(seq: u64) -> Queued {
+        let message = Message::new("t".into(), QoS::AtLeastOnce, false, None, b"", b"");
+        let message = Arc::new(message);
+        let qos = QoS::AtLeastOnce;
+        Queued {
+            message,
+            seq: Some(Seq(seq)),
+            qos,
+            retain: false,
+            subscription_ids: None,
+            share: None,
+        }
+    }
+
+    fn shared(seq: u64) -> Queued {
+        Queued { share: Some("$share/g/t".into()), ..queued(seq) }
+    }
+
+    #[test]
+    fn what_waits_between_finished_messages_is_not_finished_with_them() {
+        let mut session = Session::new(SessionId(1), "c".into());
+        for entry in [queued(5), shared(6), queued(7), shared(8)] {
+            session.enqueue(entry);
+        }
+        for entry in session.take_shared(&"$share/g/t".into()) {
+            session.finish(entry.seq.unwrap());
+        }
+        let record = session.record(Seq(9));
+        assert_eq!(record.cursor, Seq(5));
+        assert_eq!(record.done, [(Seq(6), Seq(6)), (Seq(8), Seq(8))]);
     }
 }

@@ -107,9 +107,7 @@ async fn read_connect(
     };
     let authenticated = match connect.properties.authentication_method() {
         Some(method) => run_method(door, &connect, method, stream).await?,
-        None if caller.is_internal => {
-            Authenticated { identity: Identity::default(), method: None }
-        }
+        None if caller.is_internal => Authenticated { identity: Identity::default(), method: None },
         None => {
             let identity = authenticate(door, caller, &connect).await;
             let identity = identity.map_err(|reason| match reason {
@@ -236,7 +234,8 @@ async fn exchange_auth(
 ) -> Result<Vec<u8>, Refused> {
     let mut list = vec![Property::AuthenticationMethod(name)];
     list.extend(data.as_deref().map(Property::AuthenticationData));
-    let auth = Auth { reason: ReasonCode::ContinueAuthentication, properties: Properties::list(&list) };
+    let auth =
+        Auth { reason: ReasonCode::ContinueAuthentication, properties: Properties::list(&list) };
     let mut bytes = ByteBuffer::default();
     if auth.encode(ProtocolVersion::V5, &mut bytes).is_err() {
         return Err(Refused::Silently("the authentication method said too much"));
