@@ -102,6 +102,19 @@ impl RawClient {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// A second handle of the same connection, to send from another thread.
+    pub fn second_handle(&self) -> Self {
+        let stream = self.stream.try_clone().expect("clone the socket");
+        Self {
+            stream,
+            version: self.version,
+            input: Vec::new(),
+            stash: VecDeque::new(),
+            last_packet_id: self.last_packet_id,
+            connack: self.connack.clone(),
+        }
+    }
+
     /// A packet identifier that this client has not used yet.
     pub fn next_packet_id(&mut self) -> PacketId {
         self.last_packet_id += 1;
@@ -339,6 +352,14 @@ impl RawClient {
         let deadline = Instant::now() + DEADLINE;
         while self.fill(deadline) {}
         std::mem::take(&mut self.input)
+    }
+
+    /// Whether something has come that nobody has looked at. It does not wait.
+    pub fn has_input(&mut self) -> bool {
+        self.stream.set_nonblocking(true).expect("do not block");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).expect("block again");
+        !self.stash.is_empty() || !self.input.is_empty() || matches!(peeked, Ok(1))
     }
 
     #[track_caller]
