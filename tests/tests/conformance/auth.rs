@@ -1,0 +1,90 @@
+//! AUTH and enhanced authentication where nothing is configured (5.0 sections 3.15 and 4.12).
+
+use crate::prelude::*;
+
+fn auth(reason: ReasonCode, properties: Properties<'_>) -> Packet<'_> {
+    Packet::Auth(outpost_protocol::Auth { reason, properties })
+}
+
+/// [MQTT-4.12.0-1], [MQTT-4.12.0-4]: an unknown method, with and without data.
+#[test]
+fn unknown_method_is_refused() {
+    let broker = Broker::shared();
+    let with_data =
+        [Property::AuthenticationMethod("SCRAM-SHA-256"), Property::AuthenticationData(b"n,,n=u")];
+    for properties in [&with_data[..], &with_data[..1]] {
+        let name = unique("c");
+        let mut client = broker.open(V5);
+        client.send(&Packet::Connect(Connect { properties: list(properties), ..v5(&name) }));
+        let connack = client.expect::<ConnAck>();
+        assert_eq!(connack.reason, ReasonCode::BadAuthenticationMethod);
+        assert!(!connack.session_present);
+        client.expect_closed();
+    }
+}
+
+/// [MQTT-4.12.0-6]: who names no method gets no AUTH and no method in CONNACK.
+#[test]
+fn no_method_no_auth() {
+    let broker = Broker::shared();
+    let mut client = broker.connect(&v5(&unique("c")));
+    assert_eq!(client.connack().props().authentication_method(), None);
+    assert_eq!(client.connack().props().authentication_data(), None);
+    client.expect_nothing();
+}
+
+/// [MQTT-4.12.0-7], [MQTT-4.12.1-2]: AUTH from a client that named no method is a protocol error.
+#[test]
+fn auth_without_a_method_is_refused() {
+    let broker = Broker::shared();
+    for reason in [ReasonCode::ReAuthenticate, ReasonCode::ContinueAuthentication] {
+        let mut client = broker.connect(&v5(&unique("c")));
+        client.send(&auth(reason, list(&[Property::AuthenticationMethod("PLAIN")])));
+        client.expect_disconnect(ReasonCode::ProtocolError);
+    }
+}
+
+/// AUTH before CONNECT.
+#[test]
+fn auth_is_no_first_packet() {
+    let broker = Broker::shared();
+    let mut client = broker.open(V5);
+    let method = list(&[Property::AuthenticationMethod("PLAIN")]);
+    client.send(&auth(ReasonCode::ReAuthenticate, method));
+    assert_eq!(client.rest(), []);
+}
+
+/// [MQTT-3.15.1-1], [MQTT-3.15.2-1] for the receiver: reserved bits, and codes that AUTH has not.
+#[test]
+fn malformed_auth_is_refused() {
+    let broker = Broker::shared();
+    for bytes in [&[0xF1, 0][..], &[0xF0, 2, 0x80, 0], &[0xF0, 2, 0x01, 0]] {
+        let mut client = publisher(&broker);
+        client.send_bytes(bytes);
+        client.expect_disconnect(ReasonCode::MalformedPacket);
+    }
+}
+
+/// Authentication data without a method is a protocol error in CONNECT (3.1.2.11.10).
+#[test]
+fn data_without_a_method_is_refused() {
+    let broker = Broker::shared();
+    let mut client = broker.open(V5);
+    let mut connect = client.encode(&Packet::Connect(v5("x")));
+    // The property length 0 becomes: 4 bytes, authentication data of one byte.
+    assert_eq!(connect[12], 0);
+    connect.splice(12..13, [4, 0x16, 0, 1, b'd']);
+    connect[1] += 4;
+    client.send_bytes(&connect);
+    assert_eq!(client.expect::<ConnAck>().reason, ReasonCode::ProtocolError);
+    client.expect_closed();
+}
+
+/// AUTH does not exist in 3.1.1.
+#[test]
+fn auth_in_311_closes() {
+    let broker = Broker::shared();
+    let mut client = broker.connect(&v311(&unique("c")));
+    client.send_bytes(&[0xF0, 0]);
+    client.expect_closed();
+}
