@@ -16,7 +16,7 @@
 //! Specification ids in the code (`[MQTT-3.3.1-4]`) are those of MQTT 5.0 unless 3.1.1 is named.
 #![no_std]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 extern crate std;
 
 mod ack;
@@ -29,6 +29,8 @@ mod disconnect;
 mod encode;
 mod error;
 mod flow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod keep_alive;
 mod packet;
 mod packet_id;
