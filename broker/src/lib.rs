@@ -1,6 +1,7 @@
 //! The Outpost broker.
 
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod logging;

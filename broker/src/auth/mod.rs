@@ -12,7 +12,7 @@ use std::path::Path;
 
 use outpost_protocol::ReasonCode;
 
-pub use password_file::{InvalidUserName, PasswordFile};
+pub use password_file::{InvalidUserName, PasswordFile, UserName};
 pub use password_hash::PasswordHash;
 
 use crate::config::{AuthConfig, ConfigErrors, Listener};

@@ -34,7 +34,7 @@ pub struct PasswordFile {
 enum Line {
     /// A comment or an empty line.
     Other(String),
-    User(String, PasswordHash),
+    User(UserName, PasswordHash),
 }
 
 impl PasswordFile {
@@ -58,8 +58,9 @@ impl PasswordFile {
             match parse_line(text) {
                 Ok(line) => {
                     if let Line::User(name, _) = &line
-                        && let Some(first) = seen.insert(name.clone(), n + 1)
+                        && let Some(first) = seen.insert(name.0.clone(), n + 1)
                     {
+                        let name = &name.0;
                         problems.push((n + 1, format!("user {name:?} is on line {first} already")));
                     }
                     lines.push(line);
@@ -72,17 +73,11 @@ impl PasswordFile {
     }
 
     /// Gives a user this password; a new user comes last.
-    ///
-    /// # Errors
-    /// The name cannot stand in a password file.
-    pub fn set(&mut self, name: &str, hash: PasswordHash) -> Result<(), InvalidUserName> {
-        check_user_name(name)?;
-        let line = Line::User(name.to_owned(), hash);
-        match self.position(name) {
-            Some(at) => self.lines[at] = line,
-            None => self.lines.push(line),
+    pub fn set(&mut self, name: UserName, hash: PasswordHash) {
+        match self.position(&name.0) {
+            Some(at) => self.lines[at] = Line::User(name, hash),
+            None => self.lines.push(Line::User(name, hash)),
         }
-        Ok(())
     }
 
     /// Takes a user out; false: there was none of that name.
@@ -118,13 +113,13 @@ impl PasswordFile {
     /// The users with their hashes.
     pub(super) fn into_users(self) -> impl Iterator<Item = (String, PasswordHash)> {
         self.lines.into_iter().filter_map(|line| match line {
-            Line::User(name, hash) => Some((name, hash)),
+            Line::User(name, hash) => Some((name.0, hash)),
             Line::Other(_) => None,
         })
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        self.lines.iter().position(|line| matches!(line, Line::User(user, _) if user == name))
+        self.lines.iter().position(|line| matches!(line, Line::User(user, _) if user.0 == name))
     }
 
     fn write_new(&self, temporary: &Path, target: &Path) -> io::Result<()> {
@@ -143,7 +138,7 @@ impl fmt::Display for PasswordFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.lines.iter().try_for_each(|line| match line {
             Line::Other(text) => writeln!(f, "{text}"),
-            Line::User(name, hash) => writeln!(f, "{name}:{hash}"),
+            Line::User(name, hash) => writeln!(f, "{}:{hash}", name.0),
         })
     }
 }
@@ -154,12 +149,29 @@ fn parse_line(text: &str) -> Result<Line, String> {
     }
     let (name, hash) =
         text.split_once(':').ok_or("must be USER:HASH, as outpost passwd writes it")?;
-    check_user_name(name).map_err(|invalid| invalid.to_string())?;
+    let name = UserName::new(name).map_err(|invalid| invalid.to_string())?;
     // The hash is not shown: it may be a password that somebody wrote here by hand.
     let hash = PasswordHash::parse(hash).ok_or_else(|| {
-        format!("user {name:?}: no argon2id hash; set the password with outpost passwd")
+        format!("user {:?}: no argon2id hash; set the password with outpost passwd", name.0)
     })?;
-    Ok(Line::User(name.to_owned(), hash))
+    Ok(Line::User(name, hash))
+}
+
+/// A user name that can stand in a password file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserName(String);
+
+impl UserName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// It is empty or has more than 65535 bytes, or something in it has a meaning in the file.
+    pub fn new(name: &str) -> Result<Self, InvalidUserName> {
+        let length = (1..=USER_NAME_BYTES_MAX).contains(&name.len());
+        let text = !name.starts_with('#') && !name.contains(|c: char| c == ':' || c.is_control());
+        let valid = length && text && !name.trim().is_empty();
+        valid.then(|| Self(name.to_owned())).ok_or(InvalidUserName)
+    }
 }
 
 /// The name cannot stand in a password file; shown as what would be right.
@@ -168,12 +180,6 @@ fn parse_line(text: &str) -> Result<Line, String> {
     "a user name must have 1 to 65535 bytes, no colon, no control characters and no # in front"
 )]
 pub struct InvalidUserName;
-
-fn check_user_name(name: &str) -> Result<(), InvalidUserName> {
-    let length = (1..=USER_NAME_BYTES_MAX).contains(&name.len());
-    let text = !name.starts_with('#') && !name.contains(|c: char| c == ':' || c.is_control());
-    if length && text && !name.trim().is_empty() { Ok(()) } else { Err(InvalidUserName) }
-}
 
 /// A file of our own in the same directory, so that a rename can put it in place.
 fn beside(target: &Path) -> PathBuf {
@@ -207,6 +213,10 @@ mod tests {
         PasswordFile::parse(Path::new("passwords"), text).map_err(|errors| errors.to_string())
     }
 
+    fn name(text: &str) -> UserName {
+        UserName::new(text).unwrap()
+    }
+
     fn hash() -> PasswordHash {
         PasswordHash::parse(HASH).unwrap()
     }
@@ -216,10 +226,10 @@ mod tests {
         let text = format!("# sensors\nann:{HASH}\n\n# people\nbob:{HASH}\n");
         let mut file = parse(&text).unwrap();
         assert_eq!(file.to_string(), text);
-        file.set("cy d\u{e9}", hash()).unwrap();
+        file.set(name("cy d\u{e9}"), hash());
         assert!(file.remove("ann"));
         assert!(!file.remove("ann"), "it is gone");
-        file.set("bob", PasswordHash::decoy()).unwrap();
+        file.set(name("bob"), PasswordHash::decoy());
         let decoy = PasswordHash::decoy();
         let expected = format!("# sensors\n\n# people\nbob:{decoy}\ncy d\u{e9}:{HASH}\n");
         assert_eq!(file.to_string(), expected);
@@ -241,12 +251,11 @@ mod tests {
 
     #[test]
     fn names_that_would_break_the_file() {
-        let mut file = PasswordFile::default();
         let long = "n".repeat(65_536);
         for name in ["", " ", "a:b", "a\nb", "#a", "a\0", long.as_str()] {
-            assert_eq!(file.set(name, hash()), Err(InvalidUserName), "{name:?}");
+            assert_eq!(UserName::new(name), Err(InvalidUserName), "{name:?}");
         }
-        file.set(&long[1..], hash()).unwrap();
+        UserName::new(&long[1..]).unwrap();
     }
 
     #[test]
@@ -255,7 +264,7 @@ mod tests {
         let path = directory.path().join("passwords");
         let mode = || fs::metadata(&path).unwrap().mode() & 0o777;
         let mut file = PasswordFile::default();
-        file.set("ann", hash()).unwrap();
+        file.set(name("ann"), hash());
         file.save(&path).unwrap();
         assert_eq!(mode(), 0o600);
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("ann:{HASH}\n"));

@@ -17,8 +17,8 @@ fn cheap(password: &[u8]) -> PasswordHash {
 
 fn with_users() -> Authenticator {
     let mut file = PasswordFile::default();
-    file.set("ann", cheap(b"apple")).unwrap();
-    file.set("bob", cheap(b"")).unwrap();
+    file.set(UserName::new("ann").unwrap(), cheap(b"apple"));
+    file.set(UserName::new("bob").unwrap(), cheap(b""));
     Authenticator { users: Some(Users::new(file)) }
 }
 
@@ -126,7 +126,7 @@ fn from_config_reads_the_file_and_names_it() {
     let error = Authenticator::from_config(&config).err().unwrap().to_string();
     assert_eq!(error, format!("{}: cannot be read: No such file or directory", path.display()));
     let mut file = PasswordFile::default();
-    file.set("ann", cheap(b"apple")).unwrap();
+    file.set(UserName::new("ann").unwrap(), cheap(b"apple"));
     file.save(&path).unwrap();
     let auth = Authenticator::from_config(&config).unwrap();
     assert_eq!(auth.authenticate(&CLOSED, &user("ann", b"apple")), named("ann"));

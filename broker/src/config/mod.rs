@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod units;
 mod validate;
+mod warnings;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -144,14 +145,27 @@ pub enum LogFormat {
     Json,
 }
 
+/// What the command line says beside the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Plain listeners beside those that the file names; the default listener is only there where
+    /// neither names any. An address that the file has already stays as it is there.
+    pub listen: Vec<ListenAddress>,
+    /// The data directory in the place of `store.path`; relative to the working directory.
+    pub data: Option<PathBuf>,
+}
+
 impl Config {
-    /// Reads and checks a file.
+    /// Reads and checks a file, where there is one, and adds what the command line says.
     ///
     /// # Errors
-    /// All that is wrong with it.
-    pub fn load(file: &Path) -> Result<Self, ConfigErrors> {
-        let text = read_text(file, FILE_BYTES_MAX)?;
-        Self::parse(file, &text)
+    /// All that is wrong with the file.
+    pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigErrors> {
+        let config = match file {
+            Some(file) => Self::check(file, &read_text(file, FILE_BYTES_MAX)?)?,
+            None => Self { listeners: Vec::new(), ..Self::default() },
+        };
+        Ok(config.complete(overrides))
     }
 
     /// Checks `text` as if it had been read from `file`, whose folder is where relative paths start.
@@ -159,11 +173,31 @@ impl Config {
     /// # Errors
     /// All that is wrong with it.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigErrors> {
+        Ok(Self::check(file, text)?.complete(Overrides::default()))
+    }
+
+    /// The file alone, with no listener where it names none.
+    fn check(file: &Path, text: &str) -> Result<Self, ConfigErrors> {
         let mut report = Report::new(file, text);
         let read = document::read(text, &mut report);
         let base = file.parent().unwrap_or(Path::new(""));
         let config = validate::validate(read, base, &mut report);
         report.finish().map(|()| config)
+    }
+
+    fn complete(mut self, overrides: Overrides) -> Self {
+        for address in overrides.listen {
+            if self.listeners.iter().all(|listener| listener.address != address) {
+                self.listeners.push(Listener::at(address));
+            }
+        }
+        if self.listeners.is_empty() {
+            self.listeners.push(Listener::default());
+        }
+        if let Some(data) = overrides.data {
+            self.store.path = data;
+        }
+        self
     }
 }
 

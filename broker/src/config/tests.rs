@@ -91,6 +91,43 @@ fn bridges_with_files_beside_the_configuration() {
 }
 
 #[test]
+fn the_command_line_adds_listeners_and_moves_the_store() {
+    let addresses = |config: &Config| -> Vec<_> {
+        config.listeners.iter().map(|listener| listener.address.to_string()).collect()
+    };
+    let overrides = || Overrides {
+        listen: vec!["127.0.0.1:1".parse().unwrap(), "0.0.0.0:2".parse().unwrap()],
+        data: Some("elsewhere".into()),
+    };
+    let alone = Config::load(None, overrides()).unwrap();
+    assert_eq!(addresses(&alone), ["127.0.0.1:1", "0.0.0.0:2"], "not the default listener");
+    assert_eq!(
+        alone.listeners.iter().map(|l| l.allow_anonymous).collect::<Vec<_>>(),
+        [true, false]
+    );
+    assert_eq!(alone.store.path, Path::new("elsewhere"));
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
+    let text = "[[listener]]\naddress = \"127.0.0.1:1\"\nallow_anonymous = false\n[store]\n\
+                path = \"data\"\n";
+    std::fs::write(&file, text).unwrap();
+    let both = Config::load(Some(&file), overrides()).unwrap();
+    assert_eq!(addresses(&both), ["127.0.0.1:1", "0.0.0.0:2"]);
+    assert!(!both.listeners[0].allow_anonymous, "as the file says");
+    assert_eq!(both.store.path, Path::new("elsewhere"));
+    let neither = Config::load(Some(&file), Overrides::default()).unwrap();
+    assert_eq!(neither.store.path, directory.path().join("data"));
+    assert_eq!(Config::load(None, Overrides::default()).unwrap(), Config::default());
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let errors = Config::load(Some(Path::new("no/such.toml")), Overrides::default()).unwrap_err();
+    assert_eq!(errors.to_string(), "no/such.toml: cannot be read: No such file or directory");
+}
+
+#[test]
 fn a_number_out_of_range() {
     assert_eq!(
         errors("[limits]\nreceive_maximum = 0\n"),

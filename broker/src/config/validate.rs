@@ -32,8 +32,8 @@ const PACKET_BYTES_MAX: u32 = 268_435_460;
 /// Every broker must take client identifiers of 1 to 23 bytes [MQTT-3.1.3-5].
 const CLIENT_ID_BYTES_MIN: u16 = 23;
 
-/// What the file says, checked; wrong values are reported and stand at their defaults. Relative
-/// paths start at `base`.
+/// What the file says, checked; wrong values are reported and stand at their defaults. There may be
+/// no listener yet. Relative paths start at `base`.
 pub(super) fn validate(file: FileConfig<'_>, base: &Path, report: &mut Report<'_>) -> Config {
     let mut check = Check { base, report };
     Config {
@@ -68,8 +68,7 @@ impl Check<'_, '_> {
             }
             listeners.push(listener);
         }
-        // Without any the file speaks of other things only; a broker without a door is of no use.
-        if files.is_empty() { vec![Listener::default()] } else { listeners }
+        listeners
     }
 
     fn listener(&mut self, file: &Spanned<FileListener>) -> Option<Listener> {
@@ -259,7 +258,8 @@ impl Check<'_, '_> {
             self.report.value(key, file.span(), "must be a path");
             return None;
         }
-        Some(self.base.join(file.get_ref()))
+        // Without the "./" that people write, for those who read the path in a message.
+        Some(self.base.join(file.get_ref()).components().collect())
     }
 
     fn required_path(
