@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use outpost_protocol::TopicFilter;
 use serde::Deserialize;
 
 /// One bridge: a link to another MQTT broker, and what goes over it.
@@ -39,9 +40,9 @@ pub struct BridgeConfig {
     /// less.
     #[serde(default = "default_inflight_max")]
     pub inflight_max: u16,
-    /// The largest packet taken from the remote broker, in bytes with its header, 1024 to
-    /// 268435455. A broker that speaks 5.0 is told; from one that speaks 3.1.1 a larger packet ends
-    /// the connection.
+    /// The largest packet forwarded, in bytes with its header and with the longer of its two topics,
+    /// 1024 to 268435455. A broker that speaks 5.0 is told; from one that speaks 3.1.1 a larger packet
+    /// ends the connection.
     #[serde(default = "default_packet_bytes_max")]
     pub packet_bytes_max: u32,
     /// Milliseconds until the first attempt to reconnect, 10 to 3600000.
@@ -337,16 +338,7 @@ impl TopicConfig {
 const MQTT_STRING_MAX: usize = 65_535;
 
 fn is_filter(text: &str) -> bool {
-    match text.strip_suffix('#') {
-        Some(head) => (head.is_empty() || head.ends_with('/')) && is_filter_without_hash(head),
-        None => !text.is_empty() && is_filter_without_hash(text),
-    }
-}
-
-fn is_filter_without_hash(text: &str) -> bool {
-    text.len() < MQTT_STRING_MAX
-        && !text.contains(['#', '\0'])
-        && text.split('/').all(|level| level == "+" || !level.contains('+'))
+    TopicFilter::new(text).is_ok()
 }
 
 fn split_address(address: &str) -> Option<(&str, u16)> {

@@ -1,0 +1,464 @@
+//! The life of a bridge: make a link, keep it until it ends, wait, and again. Tells the status and
+//! the log.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use outpost_protocol::{Packet, ProtocolVersion, ReasonCode};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use crate::backoff::Backoff;
+use crate::config::{BridgeConfig, RemoteVersion, Secret};
+use crate::connect::{BoxedStream, Connector};
+use crate::end::MqttEnd;
+use crate::handshake::{Peer, Request};
+use crate::link::{Clock, Link};
+use crate::link_error::{LinkError, Phase};
+use crate::mapping::Mapping;
+use crate::output::{Output, Outputs};
+use crate::relay::{Counts, Notice, Plan, Relay, sweep_needed};
+use crate::side::{PerSide, Side};
+use crate::status::{BridgeState, BridgeStatus};
+
+/// From CONNECT to CONNACK, in seconds.
+const CONNACK_LIMIT_S: u64 = 30;
+
+/// A connector knows its own steps and their times; this is for one that does not return.
+const CONNECTOR_LIMIT_S: u64 = 90;
+
+/// A link that held as long as this lets the back-off start anew.
+const STOOD_MS: u64 = 10_000;
+
+/// A sweep that was begun this often and not finished is given up.
+const SWEEPS_MAX: u32 = 3;
+
+/// The status shows no more problems of one link than this.
+const PROBLEMS_MAX: usize = 16;
+
+/// Runs a bridge until `shutdown`. `config` is valid (see [`BridgeConfig::validate`]). `local` makes
+/// connections to the broker at home and `remote` to the other one (see
+/// [`crate::connect::remote_connector`]); both are asked anew for each link. `seed` draws the
+/// variation of the waits. Nothing here ends the bridge but `shutdown`: it then says DISCONNECT on
+/// both sides, within a second.
+pub async fn run(
+    config: BridgeConfig,
+    mut local: Box<dyn Connector>,
+    mut remote: Box<dyn Connector>,
+    status: Arc<BridgeStatus>,
+    seed: u64,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut driver = Driver::new(config, status, seed);
+    let mut shutdown = pin!(shutdown);
+    while let Some(error) = driver.attempt(&mut *local, &mut *remote, shutdown.as_mut()).await {
+        let delay = driver.handle_end(&error);
+        tokio::select! {
+            biased;
+            () = shutdown.as_mut() => break,
+            () = sleep(delay) => {}
+        }
+    }
+    driver.status.enter(BridgeState::Stopped);
+    info!(bridge = driver.config.name, "bridge stopped");
+}
+
+/// What lasts from one link to the next. All of it can be lost: it saves time and log lines, with
+/// one exception, `sweep_left`, which see.
+struct Driver {
+    config: BridgeConfig,
+    mapping: Arc<Mapping>,
+    status: Arc<BridgeStatus>,
+    backoff: Backoff,
+    clock: Clock,
+    /// Whether to set the bridge bit towards a 3.1.1 broker.
+    bridge_bit: bool,
+    /// What the local broker said it takes: the remote one has to be told before.
+    local_limits: Option<Limits>,
+    /// Ends where this process has subscribed. Only asked for 3.1.1, where a repetition would bring
+    /// all retained messages again.
+    subscribed: PerSide<bool>,
+    /// The end whose sweep was begun and did not finish. Should the process end between the loss of
+    /// a session and the end of the sweep, this is forgotten, and a QoS 2 message from the new
+    /// session may be taken for a repetition: the one gap that a bridge without a store has.
+    sweep_left: Option<Side>,
+    sweeps: u32,
+    counts_before: Counts,
+    link_up_ms: Option<u64>,
+    logged: Option<LinkError>,
+}
+
+/// What a broker takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Limits {
+    receive_maximum: u16,
+    packet_bytes_max: u32,
+}
+
+impl Driver {
+    fn new(config: BridgeConfig, status: Arc<BridgeStatus>, seed: u64) -> Self {
+        Self {
+            mapping: Arc::new(Mapping::new(&config.topic)),
+            status,
+            backoff: Backoff::new(config.reconnect_min_ms, config.reconnect_max_ms, seed),
+            clock: Clock::start(),
+            bridge_bit: true,
+            local_limits: None,
+            subscribed: PerSide::default(),
+            sweep_left: None,
+            sweeps: 0,
+            counts_before: Counts::default(),
+            link_up_ms: None,
+            logged: None,
+            config,
+        }
+    }
+
+    /// Makes a link and keeps it until it ends; `None`: shut down.
+    async fn attempt(
+        &mut self,
+        local: &mut dyn Connector,
+        remote: &mut dyn Connector,
+        mut shutdown: Pin<&mut impl Future<Output = ()>>,
+    ) -> Option<LinkError> {
+        self.status.enter(BridgeState::Connecting);
+        let made = tokio::select! {
+            biased;
+            () = shutdown.as_mut() => return None,
+            made = self.make_link(local, remote) => made,
+        };
+        let mut link = match made {
+            Ok(link) => link,
+            Err(error) => return Some(error),
+        };
+        let ended = tokio::select! {
+            biased;
+            () = shutdown.as_mut() => None,
+            error = link.run(|relay| self.observe(relay)) => Some(error),
+        };
+        self.note_sweep(&link.relay);
+        self.counts_before = add(&self.counts_before, link.relay.counts());
+        link.close(ended.as_ref().and_then(LinkError::broken_side)).await;
+        ended
+    }
+
+    /// The remote broker first: what it takes decides what the local one is asked for.
+    async fn make_link(
+        &mut self,
+        local: &mut dyn Connector,
+        remote: &mut dyn Connector,
+    ) -> Result<Link, LinkError> {
+        let (remote_end, remote_peer, announced) = self.open_remote(remote).await?;
+        let request = self.local_request(&remote_peer);
+        let (local_end, local_peer) = open(Side::Local, local, &request).await?;
+        self.learn_limits(&local_peer, &announced)?;
+        let peers = PerSide { local: local_peer, remote: remote_peer };
+        self.log_up(&peers);
+        let mut outputs = Outputs::default();
+        let plan = self.plan(peers);
+        let relay = Relay::new(plan, self.clock.now_ms(), &mut outputs);
+        let ends = PerSide { local: local_end, remote: remote_end };
+        self.link_up_ms = Some(self.clock.now_ms());
+        self.status.with(|snapshot| snapshot.problems.clear());
+        self.status.enter(BridgeState::Connected);
+        Ok(Link { ends, outputs, relay, clock: self.clock })
+    }
+
+    async fn open_remote(
+        &mut self,
+        remote: &mut dyn Connector,
+    ) -> Result<(MqttEnd<BoxedStream>, Peer, Request), LinkError> {
+        let request = self.remote_request();
+        let opened = open(Side::Remote, remote, &request).await;
+        let (end, peer) = match opened {
+            Err(LinkError::Refused { reason: ReasonCode::UnsupportedProtocolVersion, .. })
+                if request.bridge_bit =>
+            {
+                self.bridge_bit = false;
+                let request = self.remote_request();
+                let (end, peer) = open(Side::Remote, remote, &request).await?;
+                return Ok((end, peer, request));
+            }
+            // Some brokers say nothing to a version that they do not know: try it the other way
+            // next time.
+            Err(error @ LinkError::Closed { connecting: true, .. }) => {
+                self.bridge_bit = !self.bridge_bit;
+                return Err(error);
+            }
+            other => other?,
+        };
+        Ok((end, peer, request))
+    }
+
+    fn remote_request(&self) -> Request {
+        let version = match self.config.version {
+            RemoteVersion::V5 => ProtocolVersion::V5,
+            RemoteVersion::V311 => ProtocolVersion::V311,
+        };
+        let limits = self.limits_towards(Side::Local, self.local_limits);
+        Request {
+            version,
+            bridge_bit: version == ProtocolVersion::V311 && self.bridge_bit,
+            client_id: self.config.client_id(),
+            user_name: self.config.user_name.clone(),
+            password: self.config.password.as_ref().map(Secret::reveal).map(Into::into),
+            keep_alive_s: self.config.keep_alive_s,
+            receive_maximum: limits.receive_maximum,
+            packet_bytes_max: limits.packet_bytes_max,
+        }
+    }
+
+    fn local_request(&self, remote: &Peer) -> Request {
+        let limits = self.limits_towards(Side::Remote, Some(Limits::of(remote)));
+        Request {
+            version: ProtocolVersion::V5,
+            bridge_bit: false,
+            client_id: self.config.client_id(),
+            user_name: None,
+            password: None,
+            keep_alive_s: self.config.keep_alive_s,
+            receive_maximum: limits.receive_maximum,
+            packet_bytes_max: limits.packet_bytes_max,
+        }
+    }
+
+    /// What one broker may send, so that what becomes of it is within what the other one, `to`,
+    /// takes, and within the configuration.
+    fn limits_towards(&self, to: Side, taken: Option<Limits>) -> Limits {
+        let growth = self.mapping.growth_bytes(to.other());
+        let growth = u32::try_from(growth).unwrap_or(u32::MAX);
+        let packet_bytes_max = taken
+            .map_or(u32::MAX, |limits| limits.packet_bytes_max)
+            .min(self.config.packet_bytes_max);
+        Limits {
+            receive_maximum: taken
+                .map_or(u16::MAX, |limits| limits.receive_maximum)
+                .min(self.config.inflight_max),
+            packet_bytes_max: packet_bytes_max.saturating_sub(growth).max(PACKET_BYTES_LEAST),
+        }
+    }
+
+    /// Where the local broker takes less than the remote one was told, the remote one has to be told
+    /// again. 3.1.1 has no words for it.
+    fn learn_limits(&mut self, local: &Peer, announced: &Request) -> Result<(), LinkError> {
+        self.local_limits = Some(Limits::of(local));
+        let now = self.remote_request();
+        let told_enough = announced.receive_maximum <= now.receive_maximum
+            && announced.packet_bytes_max <= now.packet_bytes_max;
+        if told_enough || announced.version != ProtocolVersion::V5 {
+            return Ok(());
+        }
+        Err(LinkError::LimitsLearned)
+    }
+
+    fn plan(&mut self, peers: PerSide<Peer>) -> Plan {
+        let left = self.sweep_left.filter(|&side| peers[side].session_present);
+        let sweep = match sweep_needed(&self.mapping, &peers) {
+            Some(side) => Some(side),
+            None => left.filter(|_| self.sweeps < SWEEPS_MAX),
+        };
+        if left.is_some() && sweep.is_none() {
+            warn!(bridge = self.config.name, "identifiers of a lost session could not be released");
+        }
+        self.sweep_left = sweep;
+        let subscribe = PerSide::from_fn(|side| {
+            let known = peers[side].session_present && self.subscribed[side];
+            peers[side].version == ProtocolVersion::V5 || !known
+        });
+        Plan {
+            mapping: Arc::clone(&self.mapping),
+            peers,
+            subscribe,
+            sweep,
+            ack_timeout_ms: u64::from(self.config.ack_timeout_s) * 1000,
+            packet_bytes_max: self.config.packet_bytes_max,
+        }
+    }
+
+    fn note_sweep(&mut self, relay: &Relay) {
+        match relay.sweeping() {
+            Some(_) => self.sweeps += 1,
+            None => {
+                self.sweep_left = None;
+                self.sweeps = 0;
+            }
+        }
+    }
+
+    /// Called after each burst.
+    fn observe(&mut self, relay: &mut Relay) {
+        let counts = add(&self.counts_before, relay.counts());
+        let acknowledged_ms = PerSide::from_fn(|side| relay.acknowledged_ms(side));
+        let clock = self.clock;
+        self.status.with(|snapshot| {
+            for side in Side::BOTH {
+                if snapshot.counts.forwarded[side.other()] != counts.forwarded[side.other()]
+                    && let Some(ms) = acknowledged_ms[side]
+                {
+                    let ago = Duration::from_millis(clock.now_ms().saturating_sub(ms));
+                    snapshot.acknowledged[side] = SystemTime::now().checked_sub(ago);
+                }
+            }
+            snapshot.counts = counts;
+        });
+        for notice in relay.take_notices() {
+            self.handle_notice(&notice);
+        }
+    }
+
+    fn handle_notice(&mut self, notice: &Notice) {
+        let bridge = &self.config.name;
+        match notice {
+            Notice::Subscribed(side) => {
+                self.subscribed[*side] = true;
+                debug!(bridge, "subscribed at the {side}");
+            }
+            Notice::Swept(side) => {
+                self.sweep_left = None;
+                info!(bridge, "released the identifiers of a lost session at the {side}");
+            }
+            Notice::MessageRefused { .. } => warn!(bridge, "{notice}"),
+            Notice::SubscriptionRefused { .. } | Notice::QosLowered { .. } => {
+                warn!(bridge, "{notice}");
+                self.status.with(|snapshot| {
+                    if snapshot.problems.len() < PROBLEMS_MAX {
+                        snapshot.problems.push(notice.to_string());
+                    }
+                });
+            }
+        }
+    }
+
+    fn log_up(&self, peers: &PerSide<Peer>) {
+        info!(
+            bridge = self.config.name,
+            address = self.config.address,
+            remote_session_present = peers.remote.session_present,
+            local_session_present = peers.local.session_present,
+            "link up"
+        );
+        if peers.remote.session_expiry_s != u32::MAX {
+            let expiry_s = peers.remote.session_expiry_s;
+            warn!(
+                bridge = self.config.name,
+                "the remote broker forgets the session after {expiry_s} s without a link; messages \
+                 from it may be lost in a longer break"
+            );
+        }
+    }
+
+    /// A link or an attempt has ended: how long to wait.
+    fn handle_end(&mut self, error: &LinkError) -> Duration {
+        let up_ms = self.link_up_ms.take();
+        if *error == LinkError::LimitsLearned {
+            return Duration::ZERO;
+        }
+        if up_ms.is_some_and(|up_ms| self.clock.now_ms() >= up_ms + STOOD_MS) {
+            self.backoff.reset();
+        }
+        let delay = Duration::from_millis(self.backoff.next_delay_ms());
+        self.log_down(error, up_ms.is_some(), delay);
+        let next_attempt = SystemTime::now() + delay;
+        self.status.with(|snapshot| snapshot.last_error = Some(error.to_string()));
+        self.status.enter(BridgeState::Waiting { next_attempt });
+        delay
+    }
+
+    /// The same failure again and again is one line.
+    fn log_down(&mut self, error: &LinkError, was_up: bool, delay: Duration) {
+        let (bridge, address) = (&self.config.name, &self.config.address);
+        let delay_s = delay.as_secs_f32();
+        if was_up {
+            warn!(bridge, address, "link down: {error}; next attempt in {delay_s:.1} s");
+        } else if self.logged.as_ref() != Some(error) {
+            warn!(bridge, address, "no link: {error}; next attempt in {delay_s:.1} s");
+        } else {
+            debug!(bridge, address, "still no link: {error}; next attempt in {delay_s:.1} s");
+        }
+        self.logged = Some(error.clone());
+    }
+}
+
+/// Room for a packet at all, whatever a broker says.
+const PACKET_BYTES_LEAST: u32 = 64;
+
+impl Limits {
+    fn of(peer: &Peer) -> Self {
+        Self { receive_maximum: peer.receive_maximum, packet_bytes_max: peer.packet_bytes_max }
+    }
+}
+
+/// Connects, and speaks CONNECT and CONNACK.
+async fn open(
+    side: Side,
+    connector: &mut dyn Connector,
+    request: &Request,
+) -> Result<(MqttEnd<BoxedStream>, Peer), LinkError> {
+    let phase = if side == Side::Local { Phase::Local } else { Phase::Connect };
+    let stream = within(phase, CONNECTOR_LIMIT_S, connector.connect()).await?;
+    let mut end = MqttEnd::new(side, request.version, request.packet_bytes_max, stream);
+    let mut out = Output::default();
+    request
+        .encode(&mut out)
+        .map_err(|_| LinkError::Protocol { side, what: "CONNECT cannot be encoded".into() })?;
+    let peer =
+        within(Phase::Connect, CONNACK_LIMIT_S, shake(side, &mut end, &mut out, request)).await?;
+    Ok((end, peer))
+}
+
+async fn shake(
+    side: Side,
+    end: &mut MqttEnd<BoxedStream>,
+    out: &mut Output,
+    request: &Request,
+) -> Result<Peer, LinkError> {
+    loop {
+        if let Some((packet, len)) = end.next_packet()? {
+            // [MQTT-3.2.0-1]
+            let Packet::ConnAck(connack) = packet else {
+                let what = "the first packet is not CONNACK".into();
+                return Err(LinkError::Protocol { side, what });
+            };
+            let granted = Peer::granted(request, &connack);
+            let peer = granted.map_err(|reason| LinkError::Refused { side, reason })?;
+            end.consume(len);
+            return Ok(peer);
+        }
+        poll_fn(|cx| {
+            end.poll_write(out, cx)?;
+            let read = end.poll_read(cx);
+            match read {
+                Poll::Ready(Err(LinkError::Closed { side, .. })) => {
+                    Poll::Ready(Err(LinkError::Closed { side, connecting: true }))
+                }
+                other => other,
+            }
+        })
+        .await?;
+    }
+}
+
+async fn within<T>(
+    phase: Phase,
+    limit_s: u64,
+    step: impl Future<Output = Result<T, LinkError>>,
+) -> Result<T, LinkError> {
+    timeout(Duration::from_secs(limit_s), step)
+        .await
+        .unwrap_or(Err(LinkError::TimedOut { phase, limit_s }))
+}
+
+fn add(before: &Counts, now: &Counts) -> Counts {
+    let sum = |of: fn(&Counts) -> &PerSide<u64>| {
+        PerSide::from_fn(|side| of(before)[side] + of(now)[side])
+    };
+    Counts {
+        forwarded: sum(|counts| &counts.forwarded),
+        refused: sum(|counts| &counts.refused),
+        unmapped: sum(|counts| &counts.unmapped),
+        dropped: sum(|counts| &counts.dropped),
+    }
+}

@@ -1,0 +1,179 @@
+//! One link while it lasts: moves bytes between the two connections and the relay. The clock and the
+//! sockets are here, the decisions in `relay.rs`.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use outpost_protocol::{Disconnect, Packet, Properties, ReasonCode};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::connect::BoxedStream;
+use crate::end::MqttEnd;
+use crate::link_error::LinkError;
+use crate::output::Outputs;
+use crate::relay::Relay;
+use crate::side::{PerSide, Side};
+
+/// What has to be written when a link ends may take this long.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How far away a deadline is that does not exist.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+/// Milliseconds since the bridge was started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    pub(crate) fn now_ms(self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).expect("no program runs that long")
+    }
+
+    fn at(self, ms: u64) -> Instant {
+        self.start + Duration::from_millis(ms)
+    }
+}
+
+/// Two connections and the relay between them.
+pub(crate) struct Link {
+    pub(crate) ends: PerSide<MqttEnd<BoxedStream>>,
+    pub(crate) outputs: Outputs,
+    pub(crate) relay: Relay,
+    pub(crate) clock: Clock,
+}
+
+/// What one round of reading and writing moved.
+#[derive(Default)]
+struct Moved {
+    read: PerSide<bool>,
+    written: PerSide<bool>,
+}
+
+impl Link {
+    /// Relays until the link ends. `observe` is called after each burst. It is safe to drop the
+    /// future: nothing is lost between two polls.
+    pub(crate) async fn run(&mut self, mut observe: impl FnMut(&mut Relay)) -> LinkError {
+        let mut timer = pin!(sleep_until(Instant::now()));
+        loop {
+            let taken = self.take_packets();
+            self.relay.note_outputs(self.clock.now_ms(), &self.outputs);
+            observe(&mut self.relay);
+            if let Err(error) = taken {
+                return error;
+            }
+            let deadline = self
+                .relay
+                .deadline_ms()
+                .map_or_else(|| Instant::now() + NEVER, |ms| self.clock.at(ms));
+            // A deadline that has moved away is found out when the old one is reached, so that a
+            // busy link does not touch the timer.
+            if timer.is_elapsed() || deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            let round = tokio::select! {
+                moved = self.exchange() => moved.map(|moved| self.note_moved(&moved)),
+                () = timer.as_mut() => {
+                    self.relay.handle_timeout(self.clock.now_ms(), &mut self.outputs)
+                }
+            };
+            if let Err(error) = round {
+                return error;
+            }
+        }
+    }
+
+    /// Writes what still waits, such as acknowledgements that have come from the other end, and
+    /// DISCONNECT, to the ends that still work.
+    pub(crate) async fn close(&mut self, failed: Option<Side>) {
+        for side in Side::BOTH.into_iter().filter(|&side| Some(side) != failed) {
+            let disconnect =
+                Disconnect { reason: ReasonCode::Success, properties: Properties::EMPTY };
+            let version = self.relay.version(side);
+            let out = &mut self.outputs[side];
+            Packet::Disconnect(disconnect).encode(version, out).expect("an output grows");
+        }
+        let goodbye = poll_fn(|cx| {
+            let done = Side::BOTH.map(|side| Some(side) == failed || self.poll_close(side, cx));
+            if done == [true, true] { Poll::Ready(()) } else { Poll::Pending }
+        });
+        // Who takes no bytes any more is left behind.
+        let _ = timeout(CLOSE_LIMIT, goodbye).await;
+    }
+
+    /// Whether this end is closed, or as good as that.
+    fn poll_close(&mut self, side: Side, cx: &mut Context<'_>) -> bool {
+        let (end, out) = (&mut self.ends[side], &mut self.outputs[side]);
+        match end.poll_write(out, cx) {
+            Err(_) => true,
+            Ok(_) if out.is_empty() && end.is_flushed() => end.poll_shutdown(cx).is_ready(),
+            Ok(_) => false,
+        }
+    }
+
+    /// Hands the packets that have been read to the relay, as far as it takes them. What one end
+    /// brings may be what lets the other end be read, hence the loop.
+    fn take_packets(&mut self) -> Result<(), LinkError> {
+        let now_ms = self.clock.now_ms();
+        loop {
+            let local = self.take_packets_from(Side::Local, now_ms)?;
+            let remote = self.take_packets_from(Side::Remote, now_ms)?;
+            if !local && !remote {
+                return Ok(());
+            }
+        }
+    }
+
+    /// True where there were any.
+    fn take_packets_from(&mut self, side: Side, now_ms: u64) -> Result<bool, LinkError> {
+        let mut any = false;
+        while self.relay.may_read(side, &self.outputs) {
+            let Some((packet, len)) = self.ends[side].next_packet()? else { break };
+            self.relay.handle_packet(side, &packet, now_ms, &mut self.outputs)?;
+            self.ends[side].consume(len);
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Writes and reads until something has moved.
+    async fn exchange(&mut self) -> Result<Moved, LinkError> {
+        poll_fn(|cx| self.poll_exchange(cx)).await
+    }
+
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<Moved, LinkError>> {
+        let mut moved = Moved::default();
+        for side in Side::BOTH {
+            moved.written[side] = self.ends[side].poll_write(&mut self.outputs[side], cx)?;
+        }
+        for side in Side::BOTH {
+            if self.relay.may_read(side, &self.outputs)
+                && let Poll::Ready(read) = self.ends[side].poll_read(cx)
+            {
+                read?;
+                moved.read[side] = true;
+            }
+        }
+        let any = Side::BOTH.into_iter().any(|side| moved.written[side] || moved.read[side]);
+        if any { Poll::Ready(Ok(moved)) } else { Poll::Pending }
+    }
+
+    fn note_moved(&mut self, moved: &Moved) {
+        let now_ms = self.clock.now_ms();
+        for side in Side::BOTH {
+            if moved.read[side] {
+                self.relay.handle_received(side, now_ms);
+            }
+            if moved.written[side] {
+                self.relay.handle_written(side, now_ms);
+            }
+        }
+    }
+}

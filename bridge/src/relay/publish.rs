@@ -1,0 +1,112 @@
+//! PUBLISH: the topic is mapped, the rest goes on as it came, within what the other broker takes.
+
+use outpost_protocol::{Packet, Properties, Property, PubAck, PubRec, Publish, QoS, ReasonCode};
+
+use super::{OUTPUT_BYTES_SOFT, Relay, protocol_error, put};
+use crate::link_error::LinkError;
+use crate::output::{Output, Outputs};
+use crate::side::Side;
+
+impl Relay {
+    pub(super) fn handle_publish(
+        &mut self,
+        from: Side,
+        publish: &Publish<'_>,
+        now_ms: u64,
+        out: &mut Outputs,
+    ) -> Result<(), LinkError> {
+        if publish.topic.is_empty() || publish.properties.topic_alias().is_some() {
+            return Err(protocol_error(from, "a topic alias, although none is allowed"));
+        }
+        if !self.mapping.map(from, publish.topic, &mut self.mapped) {
+            self.counts.unmapped[from] += 1;
+            self.answer(from, publish, ReasonCode::NoMatchingSubscribers, out);
+            return Ok(());
+        }
+        if publish.qos == QoS::AtMostOnce && out[from.other()].len() > OUTPUT_BYTES_SOFT {
+            self.counts.dropped[from] += 1;
+            return Ok(());
+        }
+        self.forward(from, publish, now_ms, out);
+        Ok(())
+    }
+
+    fn forward(&mut self, from: Side, publish: &Publish<'_>, now_ms: u64, out: &mut Outputs) {
+        let to = from.other();
+        let peer = &self.peers[to];
+        // [MQTT-3.2.2-11]
+        let qos = publish.qos.min(peer.maximum_qos);
+        let acknowledged = qos != QoS::AtMostOnce;
+        let forwarded = Publish {
+            dup: publish.dup && acknowledged,
+            qos,
+            // [MQTT-3.2.2-14]
+            retain: publish.retain && peer.retain_available,
+            topic: &self.mapped,
+            packet_id: publish.packet_id.filter(|_| acknowledged),
+            properties: forwarded_properties(publish.properties, &mut self.properties),
+            payload: publish.payload,
+        };
+        // [MQTT-3.2.2-15]
+        let fits = |len| u32::try_from(len).is_ok_and(|len| len <= peer.packet_bytes_max);
+        if !forwarded.encoded_len(peer.version).is_ok_and(fits) {
+            self.refused(from, publish.topic.into(), ReasonCode::PacketTooLarge, now_ms);
+            self.answer(from, publish, ReasonCode::ImplementationSpecificError, out);
+            return;
+        }
+        put(Packet::Publish(forwarded), peer, &mut out[to]);
+        self.note_forwarded(from, publish, qos, now_ms, out);
+    }
+
+    fn note_forwarded(
+        &mut self,
+        from: Side,
+        publish: &Publish<'_>,
+        qos: QoS,
+        now_ms: u64,
+        out: &mut Outputs,
+    ) {
+        let flow = &mut self.flows[from];
+        match publish.packet_id.filter(|_| qos != QoS::AtMostOnce) {
+            Some(id) => {
+                flow.sent(id, now_ms);
+                flow.topics.remember(id, publish.topic);
+                if qos < publish.qos {
+                    flow.lowered.insert(id);
+                }
+            }
+            None => {
+                self.counts.forwarded[from] += 1;
+                self.answer(from, publish, ReasonCode::Success, out);
+            }
+        }
+    }
+
+    /// Acknowledges a message that does not go on, or for which the other end sends no
+    /// acknowledgement. With QoS 2, the PUBREL that may follow is passed on, and the other end
+    /// answers it although it does not know the identifier [MQTT-4.3.3-11].
+    fn answer(&self, to: Side, publish: &Publish<'_>, reason: ReasonCode, out: &mut Outputs) {
+        let Some(packet_id) = publish.packet_id else { return };
+        let properties = Properties::EMPTY;
+        let answer = match publish.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => Packet::PubAck(PubAck { packet_id, reason, properties }),
+            QoS::ExactlyOnce => Packet::PubRec(PubRec { packet_id, reason, properties }),
+        };
+        put(answer, &self.peers[to], &mut out[to]);
+    }
+}
+
+/// All properties but those that belong to one connection or one subscription. They are forwarded
+/// in wire form; `scratch` is used where something has to be left out.
+fn forwarded_properties<'a>(properties: Properties<'a>, scratch: &'a mut Output) -> Properties<'a> {
+    if properties.is_empty() || properties.subscription_identifier().is_none() {
+        return properties;
+    }
+    scratch.advance(scratch.len());
+    let kept = |property: &Property<'_>| !matches!(property, Property::SubscriptionIdentifier(_));
+    for property in properties.iter().filter(kept) {
+        property.encode(scratch).expect("an output grows, and the property came from the wire");
+    }
+    Properties::encoded(scratch.pending())
+}

@@ -1,0 +1,96 @@
+//! SUBSCRIBE at both ends, while the relay already runs.
+//!
+//! Every connection subscribes anew, because the configuration may have changed; retained messages
+//! come only where the subscription is new. The packet identifier is the highest one, which a broker
+//! that counts up from 1 gives to a message last. One SUBSCRIBE at a time, with a few filters each,
+//! so that no broker finds it too large.
+
+use outpost_protocol::{
+    Packet, PacketId, Properties, QoS, RetainHandling, SubAck, Subscribe, SubscribeFilter,
+    SubscribeFilters, SubscriptionOptions,
+};
+
+use super::{Notice, Relay, protocol_error, put};
+use crate::link_error::LinkError;
+use crate::mapping::Rule;
+use crate::output::Outputs;
+use crate::side::Side;
+
+const FILTERS_PER_PACKET: usize = 16;
+
+const SUBSCRIBE_ID: u16 = u16::MAX;
+
+/// How far the subscriptions at one end have come, counted in rules.
+#[derive(Debug, Default)]
+pub(super) struct Subscribing {
+    answered: usize,
+    /// Sent, and not answered.
+    awaited: usize,
+}
+
+impl Relay {
+    /// Sends the next SUBSCRIBE, if there is one.
+    pub(super) fn subscribe_more(&mut self, side: Side, out: &mut Outputs) {
+        let peer = &self.peers[side];
+        let qos_max = self.peers[side.other()].maximum_qos;
+        let state = &mut self.subscribing[side];
+        let rules = self.mapping.rules(side)[state.answered..].iter().take(FILTERS_PER_PACKET);
+        let filters: Vec<_> = rules.map(|rule| subscribe_filter(rule, qos_max)).collect();
+        state.awaited = filters.len();
+        if filters.is_empty() {
+            self.notices.push(Notice::Subscribed(side));
+            return;
+        }
+        let subscribe = Subscribe {
+            packet_id: PacketId::new(SUBSCRIBE_ID).expect("not 0"),
+            properties: Properties::EMPTY,
+            filters: SubscribeFilters::List(&filters),
+        };
+        put(Packet::Subscribe(subscribe), peer, &mut out[side]);
+    }
+
+    pub(super) fn handle_sub_ack(
+        &mut self,
+        from: Side,
+        ack: &SubAck<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), LinkError> {
+        let state = &mut self.subscribing[from];
+        let awaited = std::mem::take(&mut state.awaited);
+        let first = state.answered;
+        if ack.packet_id.value() != SUBSCRIBE_ID || awaited == 0 {
+            return Err(protocol_error(from, "SUBACK that was not asked for"));
+        }
+        // [MQTT-3.9.3-1]
+        if ack.reasons.iter().count() != awaited {
+            return Err(protocol_error(from, "SUBACK with a wrong number of reason codes"));
+        }
+        state.answered += awaited;
+        let qos_max = self.peers[from.other()].maximum_qos;
+        for (rule, reason) in self.mapping.rules(from)[first..].iter().zip(ack.reasons.iter()) {
+            let filter = rule.filter().to_owned();
+            let (granted, wanted) = (reason as u8, rule.qos().min(qos_max) as u8);
+            if reason.is_error() {
+                self.notices.push(Notice::SubscriptionRefused { side: from, filter, reason });
+            } else if granted < wanted {
+                self.notices.push(Notice::QosLowered { side: from, filter, wanted, granted });
+            }
+        }
+        self.subscribe_more(from, out);
+        Ok(())
+    }
+}
+
+/// 3.1.1 has none of the options; the encoder leaves them out.
+fn subscribe_filter(rule: &Rule, qos_max: QoS) -> SubscribeFilter<'_> {
+    SubscribeFilter {
+        filter: rule.filter(),
+        options: SubscriptionOptions {
+            qos: rule.qos().min(qos_max),
+            // What the bridge published there came from the other end and must not go back.
+            no_local: true,
+            retain_as_published: true,
+            retain_handling: RetainHandling::SendAtSubscribeIfNew,
+        },
+    }
+}
