@@ -6,6 +6,7 @@
 mod check;
 mod output;
 mod passwd;
+mod run;
 mod version;
 
 use std::io;
@@ -25,6 +26,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Arguments),
     Check(check::Arguments),
     Passwd(passwd::Arguments),
     Version(version::Arguments),
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command, output: &mut Output<'_>) -> Result<(), Failure> {
     match command {
+        Command::Run(arguments) => run::execute(arguments),
         Command::Check(arguments) => check::execute(&arguments, output),
         Command::Passwd(arguments) => passwd::execute(&arguments, &mut passwd::terminal_or_stdin()),
         Command::Version(arguments) => version::execute(&arguments, output),
