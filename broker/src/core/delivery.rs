@@ -57,7 +57,7 @@ impl Broker {
         if queued.seq.is_none() && self.is_full(key) {
             // Nothing of it is stored: this session ends with its connection, and is slow.
             self.counters.dropped_full += 1;
-            self.push_full_event(key, "the newest message was dropped");
+            self.push_full_event(now, key, "the newest message was dropped");
             return;
         }
         if queued.seq.is_none() {

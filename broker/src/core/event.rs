@@ -2,6 +2,8 @@
 
 use outpost_protocol::ReasonCode;
 
+use super::time::Instant;
+
 /// Something worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -53,5 +55,44 @@ pub enum Event {
         what: Box<str>,
         /// What was done.
         done: &'static str,
+        /// How often since it was told last.
+        times: u64,
     },
+}
+
+/// How often the same thing is told, at the most.
+const TELL_EVERY_MS: u64 = 10_000;
+
+/// Keeps what happens with every message from filling the log: it is told at once, then once in ten
+/// seconds with how often it happened.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Throttle {
+    told_at: Option<Instant>,
+    times: u64,
+}
+
+impl Throttle {
+    /// It happened once more. Some: it is to be told, with how often it happened since the last time.
+    pub(crate) fn tell(&mut self, now: Instant) -> Option<u64> {
+        self.times += 1;
+        if self.told_at.is_some_and(|at| now.since_ms(at) < TELL_EVERY_MS) {
+            return None;
+        }
+        self.told_at = Some(now);
+        Some(std::mem::take(&mut self.times))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_repeats_is_told_once_and_counted() {
+        let mut throttle = Throttle::default();
+        assert_eq!(throttle.tell(Instant(5)), Some(1));
+        assert_eq!(throttle.tell(Instant(6)), None);
+        assert_eq!(throttle.tell(Instant(10_004)), None);
+        assert_eq!(throttle.tell(Instant(10_005)), Some(3));
+    }
 }

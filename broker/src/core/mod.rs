@@ -60,6 +60,7 @@ use slab::Slab;
 pub use connect::{RESERVED_CLIENT_ID_PREFIX, refusal};
 pub use connection::{ConnId, Peer};
 pub use event::Event;
+pub(crate) use event::Throttle;
 pub use pending::CommitPolicy;
 pub use sys::Counters;
 
@@ -116,6 +117,7 @@ pub struct Broker {
     topics: Topics,
     groups: Groups,
     retained: Retained,
+    retained_full: Throttle,
     /// Stored messages that sessions wait for: how many, and the message's bytes.
     waiting: HashMap<Seq, Waiting, SeedableRandomState>,
     waiting_bytes: u64,
@@ -155,6 +157,7 @@ impl Broker {
             clients: HashMap::with_hasher(state.clone()),
             session_keys: HashMap::with_hasher(state.clone()),
             retained: Retained::default(),
+            retained_full: Throttle::default(),
             waiting: HashMap::with_hasher(state),
             waiting_bytes: 0,
             pending: Pending::new(settings.commit),

@@ -201,12 +201,14 @@ impl Broker {
         if publish.retain && !publish.payload.is_empty() && !self.has_retained_room(topic, publish)
         {
             self.counters.dropped_retained_full += 1;
-            let what = "the table of retained messages".into();
-            self.push_event(Event::Full { what, done: "a retained message was refused" });
+            if let Some(times) = self.retained_full.tell(now) {
+                let what = "the table of retained messages".into();
+                self.push_event(Event::Full { what, done: "a message was refused", times });
+            }
             return Some(self.refuse(now, id, publish, ReasonCode::QuotaExceeded));
         }
         let session = self.refused_by(publish.qos, matches)?;
-        self.push_full_event(session, "publishers are refused or have to wait");
+        self.push_full_event(now, session, "publishers are refused or have to wait");
         if self.is_v5(id) {
             return Some(self.refuse(now, id, publish, ReasonCode::QuotaExceeded));
         }

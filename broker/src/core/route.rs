@@ -113,9 +113,12 @@ impl Broker {
         })
     }
 
-    pub(super) fn push_full_event(&mut self, key: SessionKey, done: &'static str) {
-        let what = format!("queue of {}", self.sessions[key as usize].client_id);
-        self.push_event(Event::Full { what: what.into(), done });
+    pub(super) fn push_full_event(&mut self, now: Instant, key: SessionKey, done: &'static str) {
+        let session = &mut self.sessions[key as usize];
+        if let Some(times) = session.full.tell(now) {
+            let what = format!("queue of {}", session.client_id).into();
+            self.push_event(Event::Full { what, done, times });
+        }
     }
 
     /// Enters a subscription: into the trie, or into its shared subscription.
@@ -256,14 +259,14 @@ impl Broker {
             QueueFull::Reject => true,
             QueueFull::DropNewest => {
                 self.counters.dropped_full += 1;
-                self.push_full_event(key, "the newest message was dropped");
+                self.push_full_event(now, key, "the newest message was dropped");
                 false
             }
             QueueFull::DropOldest => {
                 let Some(oldest) = self.sessions[key as usize].dequeue() else { return false };
                 self.finish(now, key, &oldest);
                 self.counters.dropped_full += 1;
-                self.push_full_event(key, "the oldest message was dropped");
+                self.push_full_event(now, key, "the oldest message was dropped");
                 true
             }
         }

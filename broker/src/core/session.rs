@@ -13,6 +13,7 @@ use super::change::{
     InflightRecord, Seq, SessionId, SessionRecord, SubscriptionRecord, WillRecord,
 };
 use super::connection::ConnId;
+use super::event::Throttle;
 use super::message::{Message, Topic};
 use super::time::Instant;
 
@@ -49,6 +50,8 @@ pub(super) struct Session {
     done: Vec<(Seq, Seq)>,
     /// Somebody waits for room in the queue.
     pub is_awaited: bool,
+    /// Its queue was full.
+    pub full: Throttle,
     /// The store has a row of it.
     pub is_stored: bool,
     /// Its row is to be written with the open batch.
@@ -107,6 +110,7 @@ impl Session {
             queue_bytes: 0,
             last_packet_id: 0,
             is_lapped: false,
+            full: Throttle::default(),
             is_stored: false,
             is_dirty: false,
             done: Vec::new(),

@@ -202,6 +202,6 @@ fn log(event: Event) {
         Event::SessionEnded { client_id, dropped } => {
             info!(client = %client_id, dropped, "session ended");
         }
-        Event::Full { what, done } => warn!(%what, done, "a limit is reached"),
+        Event::Full { what, done, times } => warn!(%what, done, times, "a limit is reached"),
     }
 }
