@@ -84,3 +84,34 @@ impl<'a> Auth<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Packet;
+    use crate::property::Property;
+    use crate::testing::{MALFORMED, PROTOCOL_ERROR, V5, V311, assert_refused, assert_wire};
+
+    #[test]
+    fn each_form() {
+        let list = [Property::AuthenticationMethod("m"), Property::AuthenticationData(&[0xFF])];
+        let properties = Properties::list(&list);
+        let auth = Packet::Auth(Auth { reason: ReasonCode::ContinueAuthentication, properties });
+        assert_wire(V5, &auth, 0xF0, b"\x18\x08\x15\0\x01m\x16\0\x01\xFF");
+        let success = Auth { reason: ReasonCode::Success, properties: Properties::EMPTY };
+        assert_wire(V5, &Packet::Auth(success.clone()), 0xF0, b"");
+        assert_eq!(success.encoded_len(V311), Err(BufferFull));
+    }
+
+    /// [MQTT-3.15.2-1], 3.15.2.2.2
+    #[test]
+    fn foreign_reason_codes_and_a_missing_method_are_refused() {
+        let reason = "AUTH: not a reason code of this packet";
+        assert_refused(V5, 0xF0, b"\x01\0", MALFORMED, reason);
+        assert_refused(V5, 0xF0, b"\x87\0", MALFORMED, reason);
+        let method = "AUTH: no Authentication Method";
+        assert_refused(V5, 0xF0, b"\x18\0", PROTOCOL_ERROR, method);
+        let length = "the property length is wrong or missing";
+        assert_refused(V5, 0xF0, b"\x18", MALFORMED, length);
+    }
+}

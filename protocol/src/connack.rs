@@ -102,3 +102,86 @@ fn reason(code: u8, version: ProtocolVersion) -> Option<ReasonCode> {
         ReasonCode::from_v311_connect_return_code(code)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Packet;
+    use crate::property::Property;
+    use crate::testing::{
+        MALFORMED, PROTOCOL_ERROR, V5, V31, V311, assert_refused, assert_wire, decoded, encoded,
+        packet,
+    };
+
+    fn connack(session_present: bool, reason: ReasonCode) -> Packet<'static> {
+        Packet::ConnAck(ConnAck { session_present, reason, properties: Properties::EMPTY })
+    }
+
+    #[test]
+    fn each_version_has_its_form() {
+        assert_wire(V5, &connack(true, ReasonCode::Success), 0x20, &[1, 0, 0]);
+        assert_wire(V311, &connack(true, ReasonCode::Success), 0x20, &[1, 0]);
+        assert_wire(V31, &connack(false, ReasonCode::Success), 0x20, &[0, 0]);
+        let list = [Property::ServerKeepAlive(60), Property::RetainAvailable(0)];
+        let properties = Properties::list(&list);
+        let refusal =
+            ConnAck { session_present: false, reason: ReasonCode::ServerBusy, properties };
+        assert_wire(V5, &Packet::ConnAck(refusal), 0x20, b"\0\x89\x05\x13\0\x3C\x25\0");
+    }
+
+    /// 3.1 has no such flag: the byte is reserved.
+    #[test]
+    fn in_3_1_session_present_is_not_written() {
+        assert_eq!(encoded(&connack(true, ReasonCode::Success), V31), packet(0x20, &[0, 0]));
+    }
+
+    /// 3.1.1: table 3.1
+    #[test]
+    fn return_codes_of_3_1_1() {
+        let table = [
+            (1, ReasonCode::UnsupportedProtocolVersion),
+            (2, ReasonCode::ClientIdentifierNotValid),
+            (3, ReasonCode::ServerUnavailable),
+            (4, ReasonCode::BadUserNameOrPassword),
+            (5, ReasonCode::NotAuthorized),
+        ];
+        for (code, reason) in table {
+            assert_wire(V311, &connack(false, reason), 0x20, &[0, code]);
+        }
+        let what = "CONNACK: not a reason code of this packet";
+        assert_refused(V311, 0x20, &[0, 6], MALFORMED, what);
+        assert_eq!(
+            encoded(&connack(false, ReasonCode::QuotaExceeded), V311),
+            packet(0x20, &[0, 3]),
+            "the nearest of the five"
+        );
+    }
+
+    /// [MQTT-3.2.2-6]
+    #[test]
+    fn a_refusal_has_no_session() {
+        let what = "CONNACK: session present in a refusal";
+        assert_refused(V5, 0x20, &[1, 0x87, 0], PROTOCOL_ERROR, what);
+        let bytes = encoded(&connack(true, ReasonCode::NotAuthorized), V5);
+        assert_eq!(decoded(V5, &bytes), connack(false, ReasonCode::NotAuthorized));
+    }
+
+    /// [MQTT-3.2.2-1] [MQTT-3.2.2-8]
+    #[test]
+    fn reserved_flags_and_foreign_reason_codes_are_refused() {
+        let flags = "CONNACK: reserved flags are set";
+        let reason = "CONNACK: not a reason code of this packet";
+        assert_refused(V5, 0x20, &[2, 0, 0], MALFORMED, flags);
+        assert_refused(V311, 0x20, &[0x80, 0], MALFORMED, flags);
+        // 0x8B and 0x8E are of DISCONNECT only.
+        assert_refused(V5, 0x20, &[0, 0x8B, 0], MALFORMED, reason);
+        assert_refused(V5, 0x20, &[0, 0x8E, 0], MALFORMED, reason);
+    }
+
+    /// [MQTT-2.2.2-1]
+    #[test]
+    fn the_property_length_must_be_there() {
+        let what = "the property length is wrong or missing";
+        assert_refused(V5, 0x20, &[0, 0], MALFORMED, what);
+    }
+}

@@ -298,3 +298,171 @@ fn password<'a>(
 fn is_left_out(reader: &Reader<'_>, version: ProtocolVersion) -> bool {
     version == ProtocolVersion::V31 && reader.is_empty()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Packet;
+    use crate::property::Property;
+    use crate::testing::{
+        MALFORMED, PROTOCOL_ERROR, V5, V31, V311, assert_refused, assert_wire, decoded, packet,
+    };
+
+    const CONNECT: Connect<'_> = Connect {
+        version: V311,
+        bridge: false,
+        clean_start: true,
+        keep_alive_s: 10,
+        properties: Properties::EMPTY,
+        client_id: "p",
+        will: None,
+        user_name: None,
+        password: None,
+    };
+
+    const WILL: Will<'_> = Will {
+        qos: QoS::ExactlyOnce,
+        retain: true,
+        properties: Properties::EMPTY,
+        topic: "w",
+        payload: b"gone",
+    };
+
+    fn of(version: ProtocolVersion) -> Packet<'static> {
+        Packet::Connect(Connect { version, ..CONNECT })
+    }
+
+    /// [MQTT-3.1.2-1]; the version of the connection is not known yet and does not count.
+    #[test]
+    fn each_version_has_its_name_and_level() {
+        assert_wire(V5, &of(V31), 0x10, b"\0\x06MQIsdp\x03\x02\0\x0A\0\x01p");
+        assert_wire(V5, &of(V311), 0x10, b"\0\x04MQTT\x04\x02\0\x0A\0\x01p");
+        assert_wire(V311, &of(V5), 0x10, b"\0\x04MQTT\x05\x02\0\x0A\0\0\x01p");
+    }
+
+    /// [MQTT-3.1.3-1]: the order of the payload.
+    #[test]
+    fn all_fields_of_the_payload() {
+        let will_list = [Property::WillDelayInterval(3)];
+        let list = [Property::ReceiveMaximum(20)];
+        let connect = Connect {
+            version: V5,
+            properties: Properties::list(&list),
+            will: Some(Will { properties: Properties::list(&will_list), ..WILL }),
+            user_name: Some("u"),
+            password: Some(&[0, 0xFF]),
+            ..CONNECT
+        };
+        let body = b"\0\x04MQTT\x05\xF6\0\x0A\x03\x21\0\x14\0\x01p\
+            \x05\x18\0\0\0\x03\0\x01w\0\x04gone\0\x01u\0\x02\0\xFF";
+        assert_wire(V5, &Packet::Connect(connect), 0x10, body);
+    }
+
+    #[test]
+    fn a_bridge_sets_the_highest_bit_of_the_level() {
+        let bridge = Packet::Connect(Connect { bridge: true, ..CONNECT });
+        assert_wire(V311, &bridge, 0x10, b"\0\x04MQTT\x84\x02\0\x0A\0\x01p");
+    }
+
+    /// [MQTT-3.1.2-1] [MQTT-3.1.2-2]
+    #[test]
+    fn other_names_and_levels_are_told_apart_from_what_is_malformed() {
+        let unknown = "CONNECT: a protocol name or level that is not known";
+        let reason = ReasonCode::UnsupportedProtocolVersion;
+        for body in [
+            &b"\0\x04MQTT\x03\x02\0\x0A\0\x01p"[..],
+            b"\0\x04MQTT\x06\x02\0\x0A\0\x01p",
+            b"\0\x04MQTT\x85\x02\0\x0A\0\0\x01p",
+            b"\0\x06MQIsdp\x04\x02\0\x0A\0\x01p",
+            b"\0\x04mqtt\x04\x02\0\x0A\0\x01p",
+            b"\0\0\x04\x02\0\x0A\0\x01p",
+        ] {
+            assert_refused(V5, 0x10, body, reason, unknown);
+        }
+        let cut_off = "CONNECT: the protocol name is cut off";
+        assert_refused(V5, 0x10, b"\0\x04MQ", MALFORMED, cut_off);
+    }
+
+    /// [MQTT-3.1.2-3]
+    #[test]
+    fn the_reserved_flag_is_refused_from_3_1_1_on() {
+        let what = "CONNECT: the reserved flag is set";
+        assert_refused(V5, 0x10, b"\0\x04MQTT\x04\x03\0\x0A\0\x01p", MALFORMED, what);
+        assert_refused(V5, 0x10, b"\0\x04MQTT\x05\x03\0\x0A\0\0\x01p", MALFORMED, what);
+        let v31 = packet(0x10, b"\0\x06MQIsdp\x03\x03\0\x0A\0\x01p");
+        assert_eq!(decoded(V31, &v31), of(V31));
+    }
+
+    /// [MQTT-3.1.2-11] [MQTT-3.1.2-12] [MQTT-3.1.2-13]
+    #[test]
+    fn will_flags_without_a_will_and_will_qos_3_are_refused() {
+        let without = "CONNECT: Will QoS or Will Retain without a will";
+        for flags in [0x0A, 0x12, 0x22] {
+            let mut body = *b"\0\x04MQTT\x04\x00\0\x0A\0\x01p";
+            body[7] = flags;
+            assert_refused(V5, 0x10, &body, MALFORMED, without);
+        }
+        let body = b"\0\x04MQTT\x04\x1E\0\x0A\0\x01p\0\x01w\0\0";
+        assert_refused(V5, 0x10, body, MALFORMED, "CONNECT: Will QoS 3");
+    }
+
+    /// [MQTT-3.1.2-9] [MQTT-3.1.2-17] [MQTT-3.1.2-19]
+    #[test]
+    fn fields_that_are_announced_must_be_there() {
+        for (flags, what) in [
+            (0x06, "CONNECT: the will topic is cut off or not UTF-8"),
+            (0x82, "CONNECT: the user name is cut off or not UTF-8"),
+        ] {
+            let mut body = *b"\0\x04MQTT\x05\x00\0\x0A\0\0\x01p";
+            body[7] = flags;
+            let body = if flags == 0x06 { [&body[..], b"\0"].concat() } else { body.to_vec() };
+            assert_refused(V5, 0x10, &body, MALFORMED, what);
+        }
+        let body = b"\0\x04MQTT\x05\xC2\0\x0A\0\0\x01p\0\x01u";
+        assert_refused(V5, 0x10, body, MALFORMED, "CONNECT: the password is cut off");
+    }
+
+    /// [MQTT-3.1.2-16] [MQTT-3.1.2-18]
+    #[test]
+    fn fields_that_are_not_announced_must_not_be_there() {
+        let what = "CONNECT: bytes after its end";
+        assert_refused(V5, 0x10, b"\0\x04MQTT\x04\x02\0\x0A\0\x01p\0\x01u", MALFORMED, what);
+        assert_refused(V5, 0x10, b"\0\x04MQTT\x05\x02\0\x0A\0\0\x01p\0\x01u", MALFORMED, what);
+    }
+
+    /// 3.1.1: [MQTT-3.1.2-22]; 5.0: 3.1.2.9
+    #[test]
+    fn a_password_without_a_user_name_is_of_5_0() {
+        let what = "CONNECT: a password without a user name";
+        assert_refused(V311, 0x10, b"\0\x04MQTT\x04\x42\0\x0A\0\x01p\0\x01s", MALFORMED, what);
+        let connect = Connect { password: Some(b"s"), ..CONNECT };
+        assert_eq!(connect.encoded_len(V311), Err(BufferFull));
+        let connect = Packet::Connect(Connect { version: V5, ..connect });
+        assert_wire(V5, &connect, 0x10, b"\0\x04MQTT\x05\x42\0\x0A\0\0\x01p\0\x01s");
+    }
+
+    /// 3.1: 3.1, "User name and password".
+    #[test]
+    fn in_3_1_an_announced_user_name_may_be_left_out() {
+        let bytes = packet(0x10, b"\0\x06MQIsdp\x03\xC2\0\x0A\0\x01p");
+        assert_eq!(decoded(V31, &bytes), of(V31));
+    }
+
+    /// [MQTT-3.1.3-4] [MQTT-3.1.3-11] [MQTT-4.7.0-1]
+    #[test]
+    fn strings_are_checked() {
+        let client_id = "CONNECT: the client identifier is cut off or not UTF-8";
+        assert_refused(V311, 0x10, b"\0\x04MQTT\x04\x02\0\x0A\0\x01\0", MALFORMED, client_id);
+        let will_topic = "CONNECT: the will topic is no topic name";
+        let body = b"\0\x04MQTT\x04\x06\0\x0A\0\x01p\0\x01+\0\0";
+        assert_refused(V311, 0x10, body, MALFORMED, will_topic);
+    }
+
+    /// 3.1.2.11.10
+    #[test]
+    fn authentication_data_needs_a_method() {
+        let body = b"\0\x04MQTT\x05\x02\0\x0A\x04\x16\0\x01d\0\x01p";
+        let what = "Authentication Data without a method";
+        assert_refused(V5, 0x10, body, PROTOCOL_ERROR, what);
+    }
+}

@@ -159,3 +159,81 @@ fn decode_body(
         _ => Packet::Auth(Auth::decode(body)?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MALFORMED, V5, V31, V311, assert_refused, decoded, packet, refusal};
+
+    /// 2.1.2: type 0 does not exist, type 15 only in 5.0.
+    #[test]
+    fn forbidden_types_are_refused_by_their_first_byte() {
+        for version in [V31, V311, V5] {
+            for first in 0x00..0x10 {
+                assert_eq!(refusal(version, &[first]).reason, MALFORMED);
+            }
+        }
+        assert_eq!(refusal(V311, &[0xF0]).reason, MALFORMED);
+        assert_eq!(decode(&[0xF0], V5, 100), Ok(None));
+    }
+
+    /// [MQTT-2.1.3-1] [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1]
+    /// [MQTT-3.15.1-1]: table 2-2.
+    #[test]
+    fn reserved_flags_have_one_value() {
+        for kind in (1..=15_u8).filter(|kind| *kind != 3) {
+            let right = if matches!(kind, 6 | 8 | 10) { 2 } else { 0 };
+            for flags in 0..16 {
+                let first = kind << 4 | flags;
+                let result = decode(core::slice::from_ref(&first), V5, 100);
+                assert_eq!(result.is_ok(), flags == right, "{first:02x}");
+            }
+        }
+    }
+
+    /// 3.1: 2.1 (DUP of SUBSCRIBE, UNSUBSCRIBE and PUBREL).
+    #[test]
+    fn dup_of_3_1_is_taken_in_3_1_only() {
+        let unsubscribe = packet(0xAA, b"\0\x01\0\x01a");
+        assert!(matches!(decoded(V31, &unsubscribe), Packet::Unsubscribe(_)));
+        assert_eq!(refusal(V311, &unsubscribe).reason, MALFORMED);
+    }
+
+    /// [MQTT-1.5.5-1]
+    #[test]
+    fn the_remaining_length_must_be_minimal_and_have_four_bytes_at_most() {
+        assert_eq!(refusal(V5, &[0xC0, 0x80, 0x00]).reason, MALFORMED);
+        assert_eq!(refusal(V5, &[0x30, 0x80, 0x80, 0x80, 0x80]).reason, MALFORMED);
+        assert_eq!(packet_len(&[0x30, 0x80, 0x01]), Ok(Some(131)));
+        assert_eq!(packet_len(&[0x30, 0x80]), Ok(None));
+        assert_eq!(packet_len(&[0x30]), Ok(None));
+        assert_eq!(packet_len(&[]), Ok(None));
+    }
+
+    /// 3.1.2.11.4: the Maximum Packet Size counts the whole packet.
+    #[test]
+    fn a_packet_too_large_is_refused_before_it_has_come() {
+        let bytes = packet(0x30, b"\0\x01a\0payload");
+        let size = bytes.len() as u32;
+        assert!(matches!(decode(&bytes, V5, size), Ok(Some(_))));
+        let error = decode(&bytes[..2], V5, size - 1).expect_err("it is announced too large");
+        assert_eq!(error.reason, ReasonCode::PacketTooLarge);
+        assert_eq!(decode(&bytes[..2], V5, size), Ok(None));
+    }
+
+    #[test]
+    fn what_follows_a_packet_is_not_looked_at() {
+        let result = decode(&[0xD0, 0, 0xFF, 0xFF], V5, 100);
+        assert_eq!(result, Ok(Some((Packet::PingResp, 2))));
+    }
+
+    #[test]
+    fn pings_have_no_body() {
+        assert_eq!(decoded(V311, &[0xC0, 0]), Packet::PingReq);
+        for first in [0xC0, 0xD0] {
+            let what = "the remaining length is not that of the packet type";
+            assert_refused(V5, first, &[0], MALFORMED, what);
+            assert_refused(V311, first, &[0], MALFORMED, what);
+        }
+    }
+}

@@ -89,3 +89,49 @@ impl<'a> Disconnect<'a> {
         if self.is_short(version) { 0 } else { 1 + self.properties.len_with_prefix() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Packet;
+    use crate::property::Property;
+    use crate::testing::{
+        MALFORMED, V5, V311, assert_refused, assert_wire, decoded, encoded, packet,
+    };
+
+    /// 3.14.2.1: reason code and property length may be left out.
+    #[test]
+    fn each_form_is_read() {
+        let normal = Packet::Disconnect(Disconnect::new(ReasonCode::Success));
+        assert_wire(V5, &normal, 0xE0, b"");
+        assert_wire(V311, &normal, 0xE0, b"");
+        assert_eq!(decoded(V5, &packet(0xE0, b"\0")), normal);
+        assert_eq!(decoded(V5, &packet(0xE0, b"\0\0")), normal);
+        let will = Packet::Disconnect(Disconnect::new(ReasonCode::DisconnectWithWillMessage));
+        assert_wire(V5, &will, 0xE0, b"\x04\0");
+        assert_eq!(decoded(V5, &packet(0xE0, b"\x04")), will);
+        let list = [Property::SessionExpiryInterval(7)];
+        let properties = Properties::list(&list);
+        let expiry = Packet::Disconnect(Disconnect { reason: ReasonCode::Success, properties });
+        assert_wire(V5, &expiry, 0xE0, b"\0\x05\x11\0\0\0\x07");
+    }
+
+    #[test]
+    fn before_5_0_it_says_nothing() {
+        let taken_over = Packet::Disconnect(Disconnect::new(ReasonCode::SessionTakenOver));
+        assert_eq!(encoded(&taken_over, V311), [0xE0, 0]);
+        let what = "the remaining length is not that of the packet type";
+        assert_refused(V311, 0xE0, b"\0", MALFORMED, what);
+    }
+
+    /// [MQTT-3.14.2-1]
+    #[test]
+    fn foreign_reason_codes_and_trailing_bytes_are_refused() {
+        let what = "DISCONNECT: not a reason code of this packet";
+        for code in [0x01, 0x05, 0x10, 0x84, 0x85, 0x86, 0x88, 0x8A, 0x91, 0x92, 0xA3, 0xFF] {
+            assert_refused(V5, 0xE0, &[code], MALFORMED, what);
+        }
+        let trailing = "DISCONNECT: bytes after its end";
+        assert_refused(V5, 0xE0, b"\0\0\0", MALFORMED, trailing);
+    }
+}

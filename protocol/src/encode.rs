@@ -181,3 +181,63 @@ pub(crate) fn field_length(field: &[u8]) -> Result<[u8; 2], BufferFull> {
 pub(crate) fn check_field_lengths(lens: impl IntoIterator<Item = usize>) -> Result<(), BufferFull> {
     if lens.into_iter().all(|len| len <= FIELD_BYTES_MAX) { Ok(()) } else { Err(BufferFull) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{V5, id};
+    use crate::{Properties, PubAck, Publish, QoS};
+
+    const PUBLISH: Publish<'_> = Publish {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic: "a",
+        packet_id: None,
+        properties: Properties::EMPTY,
+        payload: b"payload",
+    };
+
+    #[test]
+    fn a_slice_takes_what_fits_and_nothing_of_the_rest() {
+        let mut bytes = [0; 16];
+        let mut out = SliceBuffer::new(&mut bytes);
+        assert_eq!(PUBLISH.encode(V5, &mut out), Ok(()));
+        assert_eq!(out.written(), b"\x30\x0B\0\x01a\0payload");
+        assert_eq!(out.len(), 13);
+        assert_eq!(PUBLISH.encode(V5, &mut out), Err(BufferFull));
+        assert_eq!(out.len(), 13, "a packet that does not fit leaves no part behind");
+        out.clear();
+        assert!(out.is_empty());
+        assert_eq!(PubAck::success(id(5)).encode(V5, &mut out), Ok(()));
+        assert_eq!(out.written(), [0x40, 2, 0, 5]);
+    }
+
+    #[test]
+    fn a_topic_that_is_too_long_is_not_written() {
+        let topic = std::string::String::from_utf8(std::vec![b'a'; 65_536]).expect("it is ASCII");
+        let publish = Publish { topic: &topic, ..PUBLISH };
+        let mut out = crate::fuzzing::Bytes::default();
+        assert_eq!(publish.encode(V5, &mut out), Err(BufferFull));
+        assert!(out.0.is_empty());
+    }
+
+    /// 1.5.5: the Remaining Length says at most 268,435,455.
+    #[test]
+    fn a_packet_longer_than_the_wire_can_say_is_refused() {
+        assert_eq!(packet_len(268_435_455), Ok(268_435_460));
+        assert_eq!(packet_len(268_435_456), Err(BufferFull));
+        assert_eq!(packet_len(usize::MAX), Err(BufferFull));
+    }
+
+    #[test]
+    fn each_length_of_the_remaining_length() {
+        for len in [100, 200, 20_000, 3_000_000] {
+            let payload = std::vec![7; len];
+            let publish = Publish { payload: &payload, ..PUBLISH };
+            let bytes = crate::testing::encoded(&crate::Packet::Publish(publish.clone()), V5);
+            assert_eq!(publish.encoded_len(V5), Ok(bytes.len()));
+            assert_eq!(crate::testing::decoded(V5, &bytes), crate::Packet::Publish(publish));
+        }
+    }
+}

@@ -302,3 +302,122 @@ impl<const N: usize> Default for ReceivingHalf<N> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::testing::id;
+
+    const SUCCESS: ReasonCode = ReasonCode::Success;
+
+    fn ids<const N: usize>(half: &SendingHalf<N>) -> Vec<u16> {
+        half.iter().map(|(id, _)| id.value()).collect()
+    }
+
+    /// [MQTT-4.3.2-3] [MQTT-4.4.0-2]
+    #[test]
+    fn puback_ends_qos_1() {
+        for reason in [SUCCESS, ReasonCode::QuotaExceeded] {
+            let mut state = SendState::first(QoS::AtLeastOnce).expect("QoS 1 is acknowledged");
+            assert_eq!(state.handle(Ack::PubRec, SUCCESS), Err(ReasonCode::ProtocolError));
+            assert_eq!(state.handle(Ack::PubComp, SUCCESS), Err(ReasonCode::ProtocolError));
+            assert_eq!(state.handle(Ack::PubAck, reason), Ok(SendStep::Done));
+        }
+        assert_eq!(SendState::first(QoS::AtMostOnce), None);
+    }
+
+    /// [MQTT-4.3.3-3] [MQTT-4.3.3-4] [MQTT-4.3.3-5]
+    #[test]
+    fn qos_2_goes_by_pubrec_pubrel_pubcomp() {
+        let mut state = SendState::first(QoS::ExactlyOnce).expect("QoS 2 is acknowledged");
+        assert_eq!(state.handle(Ack::PubAck, SUCCESS), Err(ReasonCode::ProtocolError));
+        assert_eq!(state.handle(Ack::PubComp, SUCCESS), Err(ReasonCode::ProtocolError));
+        assert_eq!(
+            state.handle(Ack::PubRec, ReasonCode::NoMatchingSubscribers),
+            Ok(SendStep::SendPubRel)
+        );
+        assert_eq!(state, SendState::AwaitPubComp);
+        assert_eq!(state.handle(Ack::PubRec, SUCCESS), Ok(SendStep::SendPubRel), "a repeated one");
+        assert_eq!(state.handle(Ack::PubAck, SUCCESS), Err(ReasonCode::ProtocolError));
+        assert_eq!(
+            state.handle(Ack::PubComp, ReasonCode::PacketIdentifierNotFound),
+            Ok(SendStep::Done)
+        );
+    }
+
+    /// [MQTT-4.3.3-4] [MQTT-4.4.0-2]
+    #[test]
+    fn an_error_in_pubrec_ends_qos_2() {
+        let mut state = SendState::AwaitPubRec;
+        assert_eq!(state.handle(Ack::PubRec, ReasonCode::NotAuthorized), Ok(SendStep::Done));
+    }
+
+    /// [MQTT-4.6.0-1] [MQTT-4.6.0-4]
+    #[test]
+    fn the_table_keeps_the_order_of_sending_again() {
+        let mut half = SendingHalf::<5>::new();
+        for value in 1..=5 {
+            assert!(half.insert(id(value), QoS::ExactlyOnce));
+        }
+        for value in [4, 2] {
+            assert_eq!(half.handle(id(value), Ack::PubRec, SUCCESS), Ok(SendStep::SendPubRel));
+        }
+        assert_eq!(ids(&half), [4, 2, 1, 3, 5], "PUBRELs by PUBREC, then PUBLISHes");
+        assert_eq!(half.handle(id(4), Ack::PubRec, SUCCESS), Ok(SendStep::SendPubRel));
+        assert_eq!(ids(&half), [4, 2, 1, 3, 5], "a repeated PUBREC moves nothing");
+        assert_eq!(half.handle(id(4), Ack::PubComp, SUCCESS), Ok(SendStep::Done));
+        assert_eq!(half.handle(id(1), Ack::PubRec, ReasonCode::QuotaExceeded), Ok(SendStep::Done));
+        assert_eq!(ids(&half), [2, 3, 5]);
+        assert_eq!(half.state(id(2)), Some(SendState::AwaitPubComp));
+        assert!(half.restore(id(9), SendState::AwaitPubComp));
+        assert_eq!(ids(&half), [2, 9, 3, 5]);
+    }
+
+    /// [MQTT-4.9.0-2]
+    #[test]
+    fn the_table_has_a_bound() {
+        let mut half = SendingHalf::<2>::new();
+        assert!(half.insert(id(1), QoS::AtLeastOnce));
+        assert!(!half.insert(id(1), QoS::AtLeastOnce), "in flight already");
+        assert!(!half.insert(id(2), QoS::AtMostOnce), "QoS 0 is not kept");
+        assert!(half.insert(id(2), QoS::ExactlyOnce));
+        assert!(half.is_full());
+        assert!(!half.insert(id(3), QoS::AtLeastOnce));
+        assert_eq!(half.free_packet_id(|_| false), None);
+        let unknown = half.handle(id(3), Ack::PubAck, SUCCESS);
+        assert_eq!(unknown, Err(ReasonCode::PacketIdentifierNotFound));
+        half.clear();
+        assert!(half.is_empty());
+    }
+
+    /// [MQTT-2.2.1-3]
+    #[test]
+    fn packet_identifiers_are_unused_ones_and_go_round() {
+        let mut half = SendingHalf::<3>::new();
+        assert_eq!(half.free_packet_id(|id| id.value() < 3), Some(id(3)));
+        assert!(half.insert(id(4), QoS::AtLeastOnce));
+        assert_eq!(half.free_packet_id(|_| false), Some(id(5)));
+        assert_eq!(half.free_packet_id(|id| id.value() > 5), Some(id(1)), "1 after 65,535");
+        assert_eq!(half.free_packet_id(|_| true), None);
+    }
+
+    /// [MQTT-4.3.3-10] [MQTT-4.3.3-12]
+    #[test]
+    fn a_received_identifier_is_a_duplicate_until_it_is_released() {
+        let mut half = ReceivingHalf::<2>::new();
+        assert_eq!(half.insert(id(7)), Received::New);
+        assert_eq!(half.insert(id(7)), Received::Duplicate);
+        assert_eq!(half.insert(id(8)), Received::New);
+        assert_eq!(half.insert(id(9)), Received::Full);
+        assert_eq!(half.insert(id(8)), Received::Duplicate, "also where it is full");
+        assert!(half.release(id(7)));
+        assert!(!half.release(id(7)));
+        assert_eq!(half.insert(id(7)), Received::New);
+        assert_eq!(half.iter().map(PacketId::value).collect::<Vec<_>>(), [8, 7]);
+        assert_eq!(half.len(), 2);
+        half.clear();
+        assert!(half.is_empty() && !half.contains(id(8)));
+    }
+}

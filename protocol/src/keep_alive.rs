@@ -104,3 +104,54 @@ impl KeepAliveWatch {
         (self.patience_ms != 0).then(|| self.last_received_ms.saturating_add(self.patience_ms))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [MQTT-3.1.2-20]
+    #[test]
+    fn a_silent_client_pings() {
+        let mut keep_alive = KeepAlive::new(10, 3_000, 1_000);
+        assert_eq!(keep_alive.deadline_ms(), Some(11_000));
+        assert_eq!(keep_alive.poll(10_999), KeepAliveStep::Idle);
+        keep_alive.handle_sent(5_000);
+        assert_eq!(keep_alive.poll(11_000), KeepAliveStep::Idle);
+        assert_eq!(keep_alive.poll(15_000), KeepAliveStep::SendPingReq);
+        assert_eq!(keep_alive.poll(15_000), KeepAliveStep::Idle, "once");
+        keep_alive.handle_ping_resp();
+        assert_eq!(keep_alive.deadline_ms(), Some(25_000));
+    }
+
+    /// 3.1.2.10
+    #[test]
+    fn a_missing_pingresp_closes_even_while_packets_are_sent() {
+        let mut keep_alive = KeepAlive::new(10, 3_000, 0);
+        assert_eq!(keep_alive.poll(10_000), KeepAliveStep::SendPingReq);
+        keep_alive.handle_sent(12_000);
+        assert_eq!(keep_alive.poll(12_999), KeepAliveStep::Idle);
+        assert_eq!(keep_alive.poll(13_000), KeepAliveStep::Close);
+    }
+
+    /// [MQTT-3.1.2-21]
+    #[test]
+    fn the_servers_keep_alive_counts() {
+        let mut keep_alive = KeepAlive::new(0, 3_000, 0);
+        assert_eq!(keep_alive.deadline_ms(), None);
+        assert_eq!(keep_alive.poll(u64::MAX), KeepAliveStep::Idle);
+        keep_alive.handle_server_keep_alive(5);
+        assert_eq!(keep_alive.poll(5_000), KeepAliveStep::SendPingReq);
+    }
+
+    /// [MQTT-3.1.2-22]
+    #[test]
+    fn the_server_waits_one_and_a_half_times() {
+        let mut watch = KeepAliveWatch::new(10, 1_000);
+        assert!(!watch.is_expired(15_999));
+        assert!(watch.is_expired(16_000));
+        watch.handle_received(14_000);
+        assert_eq!(watch.deadline_ms(), Some(29_000));
+        assert!(!KeepAliveWatch::new(0, 0).is_expired(u64::MAX));
+        assert_eq!(KeepAliveWatch::new(u16::MAX, u64::MAX).deadline_ms(), Some(u64::MAX));
+    }
+}

@@ -46,6 +46,8 @@ mod reason_code;
 mod reason_set;
 mod suback;
 mod subscribe;
+#[cfg(test)]
+mod testing;
 mod topic;
 mod topic_alias;
 mod unsuback;

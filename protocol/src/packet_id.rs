@@ -34,3 +34,17 @@ impl PacketId {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [MQTT-2.2.1-3] [MQTT-2.2.1-4]
+    #[test]
+    fn it_is_never_0() {
+        assert_eq!(PacketId::new(0), None);
+        let last = PacketId::new(65_535).expect("it is not 0");
+        assert_eq!(last.next(), PacketId::MIN);
+        assert_eq!(PacketId::MIN.next().value(), 2);
+    }
+}

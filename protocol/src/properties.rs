@@ -350,3 +350,131 @@ const fn skip_var_int(bytes: &[u8]) -> Option<&[u8]> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::fuzzing::Bytes;
+    use crate::reason_code::ReasonCode;
+
+    /// One of each, by identifier.
+    fn one_of_each() -> Vec<(u8, Vec<u8>)> {
+        (0..=0x2A)
+            .filter_map(|id| {
+                let value: &[u8] = match id {
+                    0x01 | 0x0B | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => &[1],
+                    0x13 | 0x21..=0x23 => &[0, 1],
+                    0x02 | 0x11 | 0x18 | 0x27 => &[0, 0, 0, 1],
+                    0x03 | 0x08 | 0x09 | 0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => &[0, 1, b'a'],
+                    0x26 => &[0, 1, b'k', 0, 1, b'v'],
+                    _ => return None,
+                };
+                Some((id, [&[id], value].concat()))
+            })
+            .collect()
+    }
+
+    fn decode(place: Place, encoded: &[u8]) -> Result<(), DecodeError> {
+        let bytes = [&[encoded.len() as u8], encoded].concat();
+        Properties::decode(&mut Reader::new(&bytes), place).map(|_| ())
+    }
+
+    /// Table 2-4: where each property may stand.
+    #[test]
+    fn each_place_takes_its_own_and_no_others() {
+        let table: [(Place, &[u8]); 9] = [
+            (Place::CONNECT, &[17, 21, 22, 23, 25, 33, 34, 38, 39]),
+            (Place::WILL, &[1, 2, 3, 8, 9, 24, 38]),
+            (Place::CONNACK, &[17, 18, 19, 21, 22, 26, 28, 31, 33, 34, 36, 37, 38, 39, 40, 41, 42]),
+            (Place::PUBLISH, &[1, 2, 3, 8, 9, 11, 35, 38]),
+            (Place::ACK, &[31, 38]),
+            (Place::SUBSCRIBE, &[11, 38]),
+            (Place::UNSUBSCRIBE, &[38]),
+            (Place::DISCONNECT, &[17, 28, 31, 38]),
+            (Place::AUTH, &[21, 22, 31, 38]),
+        ];
+        let all = one_of_each();
+        assert_eq!(all.len(), 27);
+        for (place, allowed) in table {
+            for (id, encoded) in &all {
+                // Authentication Data cannot stand alone.
+                let method = if *id == 22 { &b"\x15\0\x01m"[..] } else { b"" };
+                let result = decode(place, &[encoded, method].concat());
+                match result {
+                    Ok(()) => assert!(allowed.contains(id), "{id} is not of this place"),
+                    Err(error) => {
+                        assert!(!allowed.contains(id), "{id}: {error}");
+                        assert_eq!(error, DecodeError::malformed(misplaced(*id)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// All but the user property, and in PUBLISH the subscription identifier, stand once.
+    #[test]
+    fn what_stands_twice_is_a_protocol_error() {
+        let method = Vec::from(*b"\x15\0\x01m");
+        let places =
+            [Place::CONNECT, Place::CONNACK, Place::PUBLISH, Place::WILL, Place::SUBSCRIBE];
+        let mut refused = 0;
+        for place in places {
+            for (id, encoded) in one_of_each() {
+                if place.allowed & 1 << id == 0 {
+                    continue;
+                }
+                let mut bytes = [&encoded[..], &encoded].concat();
+                if id == 22 {
+                    bytes.extend_from_slice(&method);
+                }
+                let may_repeat = id == 38 || id == 11 && place.allowed == Place::PUBLISH.allowed;
+                let expected =
+                    if may_repeat { Ok(()) } else { Err(DecodeError::protocol(twice(id))) };
+                assert_eq!(decode(place, &bytes), expected);
+                refused += usize::from(!may_repeat);
+            }
+        }
+        assert!(refused > 30);
+    }
+
+    #[test]
+    fn a_property_ends_within_the_property_length() {
+        let mut reader = Reader::new(b"\x03\x21\0");
+        let error = Properties::decode(&mut reader, Place::CONNECT).expect_err("it is cut off");
+        assert_eq!(error.reason, ReasonCode::MalformedPacket);
+        // The length ends within the second property, although more bytes follow.
+        let mut reader = Reader::new(b"\x04\x21\0\x01\x22\0\x05");
+        let error = Properties::decode(&mut reader, Place::CONNECT).expect_err("it is cut off");
+        assert_eq!(error.what, "Topic Alias Maximum is cut off or not of its data type");
+    }
+
+    #[test]
+    fn finders_find_the_first_in_wire_form_and_in_the_list() {
+        let list = [Property::ContentType("x"), Property::SubscriptionIdentifier(9)];
+        let properties = Properties::encoded_and_list(b"\x0B\x05\x0B\x06\x02\0\0\0\x07", &list);
+        assert_eq!(properties.subscription_identifier(), Some(5));
+        assert_eq!(properties.message_expiry_interval_s(), Some(7));
+        assert_eq!(properties.content_type(), Some("x"));
+        assert_eq!(properties.response_topic(), None);
+        assert_eq!(properties.iter().count(), 5);
+        assert_eq!(properties.as_encoded().len(), 9);
+        let mut out = Bytes::default();
+        assert_eq!(properties.encode(&mut out), Ok(()));
+        assert_eq!(properties.len(), out.0.len());
+        assert_eq!(Properties::encoded(&out.0), properties);
+        assert!(!properties.is_empty());
+        assert!(Properties::EMPTY.is_empty());
+    }
+
+    #[test]
+    fn wire_form_is_told_from_other_bytes() {
+        for (_, encoded) in one_of_each() {
+            assert!(is_sequence_of_properties(&encoded));
+            assert!(!is_sequence_of_properties(&encoded[..encoded.len() - 1]), "{encoded:02x?}");
+        }
+        assert!(is_sequence_of_properties(&[]));
+        assert!(!is_sequence_of_properties(&[0x04, 0]));
+    }
+}

@@ -304,3 +304,79 @@ impl<'a> Property<'a> {
         if is_allowed { Ok(()) } else { Err(DecodeError::protocol(out_of_range(self.id()))) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzzing::Bytes;
+
+    /// Table 2-4: identifier and data type.
+    #[test]
+    fn each_data_type_has_its_form() {
+        let table: [(Property<'_>, &[u8]); 7] = [
+            (Property::PayloadFormatIndicator(1), b"\x01\x01"),
+            (Property::MessageExpiryInterval(0x0102_0304), b"\x02\x01\x02\x03\x04"),
+            (Property::ContentType("ab"), b"\x03\0\x02ab"),
+            (Property::CorrelationData(&[0, 0xFF]), b"\x09\0\x02\0\xFF"),
+            (Property::SubscriptionIdentifier(321), b"\x0B\xC1\x02"),
+            (Property::ServerKeepAlive(0x0102), b"\x13\x01\x02"),
+            (Property::UserProperty("k", ""), b"\x26\0\x01k\0\0"),
+        ];
+        for (property, bytes) in table {
+            let mut out = Bytes::default();
+            assert_eq!(property.encode(&mut out), Ok(()));
+            assert_eq!(out.0, bytes);
+            assert_eq!(property.encoded_len(), bytes.len());
+            assert_eq!(Property::decode(&mut Reader::new(bytes)), Ok(property));
+        }
+    }
+
+    /// 2.2.2.2: identifiers are variable byte integers, and none has two bytes.
+    #[test]
+    fn identifiers_that_do_not_exist_are_malformed() {
+        for bytes in [&[0, 0][..], &[4, 0], &[0x2B, 0], &[0x7F, 0], &[0x80, 0x01, 0], &[0xFF]] {
+            let error = Property::decode(&mut Reader::new(bytes)).expect_err("it does not exist");
+            assert_eq!((error.reason, error.what), (ReasonCode::MalformedPacket, UNKNOWN));
+        }
+    }
+
+    /// [MQTT-1.5.7-1]
+    #[test]
+    fn both_strings_of_a_user_property_are_checked() {
+        for bytes in [&b"\x26\0\x01\0\0\x01v"[..], b"\x26\0\x01k\0\x01\xFF", b"\x26\0\x01k"] {
+            let error = Property::decode(&mut Reader::new(bytes)).expect_err("it is no string");
+            assert_eq!(error.what, "User Property is cut off or not of its data type");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_protocol_errors() {
+        for property in [
+            Property::PayloadFormatIndicator(2),
+            Property::RequestProblemInformation(2),
+            Property::RequestResponseInformation(0xFF),
+            Property::MaximumQoS(2),
+            Property::RetainAvailable(2),
+            Property::WildcardSubscriptionAvailable(2),
+            Property::SubscriptionIdentifierAvailable(2),
+            Property::SharedSubscriptionAvailable(2),
+            Property::ReceiveMaximum(0),
+            Property::MaximumPacketSize(0),
+            Property::SubscriptionIdentifier(0),
+            Property::ResponseTopic("a/+"),
+            Property::ResponseTopic(""),
+        ] {
+            let error = property.check_value().expect_err("the value is not allowed");
+            assert_eq!(error.reason, ReasonCode::ProtocolError, "{property:?}");
+        }
+        for property in [
+            Property::TopicAliasMaximum(0),
+            Property::SessionExpiryInterval(0),
+            Property::MessageExpiryInterval(0),
+            Property::ServerKeepAlive(0),
+            Property::MaximumQoS(1),
+        ] {
+            assert_eq!(property.check_value(), Ok(()), "{property:?}");
+        }
+    }
+}

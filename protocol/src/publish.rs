@@ -224,3 +224,130 @@ fn check_topic(
         Err(_) => Err(DecodeError::malformed("PUBLISH: the topic name holds a wildcard")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Packet;
+    use crate::property::Property;
+    use crate::reason_code::ReasonCode;
+    use crate::testing::{
+        MALFORMED, PROTOCOL_ERROR, V5, V311, assert_refused, assert_wire, decoded, encoded, id,
+        packet,
+    };
+
+    const QOS_1: Publish<'_> = Publish {
+        dup: true,
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        topic: "a/b",
+        packet_id: PacketId::new(0x1234),
+        properties: Properties::EMPTY,
+        payload: b"payload",
+    };
+
+    #[test]
+    fn each_field_has_its_place() {
+        let publish = Packet::Publish(QOS_1);
+        assert_wire(V311, &publish, 0x3B, b"\0\x03a/b\x12\x34payload");
+        assert_wire(V5, &publish, 0x3B, b"\0\x03a/b\x12\x34\0payload");
+        let list = [Property::TopicAlias(5), Property::UserProperty("k", "v")];
+        let publish = Publish { topic: "", properties: Properties::list(&list), ..QOS_1 };
+        let body = b"\0\0\x12\x34\x0A\x23\0\x05\x26\0\x01k\0\x01vpayload";
+        assert_wire(V5, &Packet::Publish(publish), 0x3B, body);
+    }
+
+    /// [MQTT-2.2.1-2] [MQTT-3.3.1-2]
+    #[test]
+    fn qos_0_has_neither_packet_identifier_nor_dup() {
+        let publish = Publish { qos: QoS::AtMostOnce, ..QOS_1 };
+        let bytes = encoded(&Packet::Publish(publish.clone()), V311);
+        assert_eq!(bytes, packet(0x31, b"\0\x03a/bpayload"));
+        let expected = Publish { dup: false, packet_id: None, ..publish };
+        assert_eq!(decoded(V311, &bytes), Packet::Publish(expected));
+    }
+
+    /// [MQTT-2.2.1-3]
+    #[test]
+    fn above_qos_0_it_is_not_written_without_a_packet_identifier() {
+        let publish = Publish { packet_id: None, ..QOS_1 };
+        assert_eq!(publish.encoded_len(V5), Err(BufferFull));
+    }
+
+    /// [MQTT-3.3.1-2] [MQTT-3.3.1-4]
+    #[test]
+    fn flags_are_refused_by_the_first_byte() {
+        for first in [0x36, 0x37, 0x3E, 0x3F] {
+            assert_eq!(Publish::check_flags(first), Err(DecodeError::malformed("PUBLISH: QoS 3")));
+        }
+        for first in [0x38, 0x39] {
+            let error = DecodeError::malformed("PUBLISH: DUP with QoS 0");
+            assert_eq!(Publish::check_flags(first), Err(error));
+        }
+    }
+
+    /// [MQTT-2.2.1-3] [MQTT-2.2.1-4]
+    #[test]
+    fn packet_identifier_0_is_refused() {
+        assert_refused(V5, 0x32, b"\0\x01a\0\0\0", PROTOCOL_ERROR, "PUBLISH: packet identifier 0");
+    }
+
+    /// [MQTT-3.3.2-1] [MQTT-3.3.2-2] [MQTT-4.7.0-1]
+    #[test]
+    fn a_topic_name_that_is_none_is_refused() {
+        let wildcard = "PUBLISH: the topic name holds a wildcard";
+        let not_a_string = "PUBLISH: the topic name is cut off or not UTF-8";
+        assert_refused(V5, 0x30, b"\0\x03a/+\0", MALFORMED, wildcard);
+        assert_refused(V311, 0x30, b"\0\x01#", MALFORMED, wildcard);
+        assert_refused(V5, 0x30, b"\0\x02a\0\0", MALFORMED, not_a_string);
+        assert_refused(V5, 0x30, b"\0\x03a\xC3\x28\0", MALFORMED, not_a_string);
+        assert_refused(V5, 0x30, b"\0\x09a", MALFORMED, not_a_string);
+        // Outside ASCII, where the quick look does not settle it.
+        assert_refused(V5, 0x30, "\0\x04é/+\0".as_bytes(), MALFORMED, wildcard);
+    }
+
+    /// [MQTT-4.7.3-1], 3.3.2.1
+    #[test]
+    fn an_empty_topic_name_needs_an_alias() {
+        let neither = "PUBLISH: neither topic name nor topic alias";
+        assert_refused(V5, 0x30, b"\0\0\0", PROTOCOL_ERROR, neither);
+        assert_refused(V311, 0x30, b"\0\0", MALFORMED, "PUBLISH: the topic name is empty");
+    }
+
+    /// [MQTT-3.3.2-8]
+    #[test]
+    fn topic_alias_0_is_refused() {
+        let body = b"\0\x01a\x03\x23\0\0";
+        assert_refused(V5, 0x30, body, ReasonCode::TopicAliasInvalid, "Topic Alias is 0");
+    }
+
+    /// [MQTT-3.3.2-14]
+    #[test]
+    fn a_response_topic_with_a_wildcard_is_refused() {
+        let what = "Response Topic has a value that is not allowed";
+        assert_refused(V5, 0x30, b"\0\x01a\x06\x08\0\x03a/#", PROTOCOL_ERROR, what);
+    }
+
+    /// [MQTT-3.3.4-3]: a server sends all that match.
+    #[test]
+    fn subscription_identifiers_may_stand_together() {
+        let list = [Property::SubscriptionIdentifier(1), Property::SubscriptionIdentifier(300)];
+        let publish =
+            Publish { properties: Properties::list(&list), packet_id: Some(id(1)), ..QOS_1 };
+        let body = b"\0\x03a/b\0\x01\x05\x0B\x01\x0B\xAC\x02payload";
+        assert_wire(V5, &Packet::Publish(publish), 0x3B, body);
+    }
+
+    /// [MQTT-3.3.2-17] [MQTT-3.3.2-18]: wire form goes on unaltered, a list behind it.
+    #[test]
+    fn wire_form_and_a_list_are_written_one_after_the_other() {
+        let list = [Property::MessageExpiryInterval(9)];
+        let encoded = b"\x26\0\x01k\0\x01v\x26\0\x01k\0\x01w";
+        let properties = Properties::encoded_and_list(encoded, &list);
+        let publish = Publish { properties, packet_id: Some(id(1)), ..QOS_1 };
+        let mut body = std::vec::Vec::from(*b"\0\x03a/b\0\x01\x13");
+        body.extend_from_slice(encoded);
+        body.extend_from_slice(b"\x02\0\0\0\x09payload");
+        assert_wire(V5, &Packet::Publish(publish), 0x3B, &body);
+    }
+}

@@ -242,3 +242,31 @@ impl fmt::Display for ReasonCode {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// Table 2-6 has these and no others.
+    #[test]
+    fn every_code_there_is() {
+        let codes: Vec<u8> = (0..=255).filter(|code| ReasonCode::try_from(*code).is_ok()).collect();
+        let mut expected = std::vec![0, 1, 2, 4, 0x10, 0x11, 0x18, 0x19];
+        expected.extend(0x80..=0xA2);
+        assert_eq!(codes, expected);
+        for code in codes {
+            let reason = ReasonCode::try_from(code).expect("it is one");
+            assert_eq!(u8::from(reason), code);
+            assert_eq!(reason.is_error(), code >= 0x80);
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_specification() {
+        assert_eq!(ReasonCode::SessionTakenOver.to_string(), "Session taken over");
+        assert_eq!(ReasonCode::MalformedPacket.to_string(), "Malformed Packet");
+    }
+}

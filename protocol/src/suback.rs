@@ -90,3 +90,43 @@ fn code(reason: ReasonCode, version: ProtocolVersion) -> u8 {
     debug_assert!(REASONS.contains(reason as u8), "not a reason code of SUBACK");
     if reason.is_error() && !version.is_v5() { 0x80 } else { reason as u8 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Packet;
+    use crate::testing::{MALFORMED, V5, V311, assert_refused, assert_wire, encoded, id, packet};
+
+    const REASONS: [ReasonCode; 3] =
+        [ReasonCode::GrantedQoS2, ReasonCode::Success, ReasonCode::TopicFilterInvalid];
+
+    fn suback(reasons: &[ReasonCode]) -> Packet<'_> {
+        let reasons = ReasonCodes::List(reasons);
+        Packet::SubAck(SubAck { packet_id: id(10), properties: Properties::EMPTY, reasons })
+    }
+
+    /// [MQTT-3.9.3-1]
+    #[test]
+    fn codes_stand_in_their_order() {
+        assert_wire(V5, &suback(&REASONS), 0x90, b"\0\x0A\0\x02\0\x8F");
+        let reasons = [ReasonCode::GrantedQoS1, ReasonCode::UnspecifiedError];
+        assert_wire(V311, &suback(&reasons), 0x90, b"\0\x0A\x01\x80");
+    }
+
+    /// 3.1.1: 3.9.3
+    #[test]
+    fn in_3_1_1_every_failure_is_0x80() {
+        assert_eq!(encoded(&suback(&REASONS), V311), packet(0x90, b"\0\x0A\x02\0\x80"));
+        let what = "SUBACK: not a reason code of this packet";
+        assert_refused(V311, 0x90, b"\0\x0A\x8F", MALFORMED, what);
+    }
+
+    /// [MQTT-3.9.3-2]
+    #[test]
+    fn foreign_reason_codes_and_none_are_refused() {
+        let what = "SUBACK: not a reason code of this packet";
+        assert_refused(V5, 0x90, b"\0\x0A\0\0\x11", MALFORMED, what);
+        assert_refused(V5, 0x90, b"\0\x0A\0\x03", MALFORMED, what);
+        assert_refused(V5, 0x90, b"\0\x0A\0", MALFORMED, "SUBACK: no reason code");
+    }
+}

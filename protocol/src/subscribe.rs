@@ -271,3 +271,116 @@ impl<'a> Iterator for SubscribeFiltersIter<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::packet::Packet;
+    use crate::property::Property;
+    use crate::testing::{
+        MALFORMED, PROTOCOL_ERROR, V5, V311, assert_refused, assert_wire, id, packet, refusal,
+    };
+
+    const OPTIONS: SubscriptionOptions = SubscriptionOptions {
+        qos: QoS::ExactlyOnce,
+        no_local: true,
+        retain_as_published: true,
+        retain_handling: RetainHandling::DoNotSend,
+    };
+
+    #[test]
+    fn each_option_has_its_bits() {
+        let filters = [
+            SubscribeFilter { filter: "a/+", options: OPTIONS },
+            SubscribeFilter {
+                filter: "b",
+                options: SubscriptionOptions {
+                    retain_handling: RetainHandling::SendAtSubscribeIfNew,
+                    ..SubscriptionOptions::new(QoS::AtLeastOnce)
+                },
+            },
+        ];
+        let list = [Property::SubscriptionIdentifier(128)];
+        let subscribe = Subscribe {
+            packet_id: id(10),
+            properties: Properties::list(&list),
+            filters: SubscribeFilters::List(&filters),
+        };
+        let body = b"\0\x0A\x03\x0B\x80\x01\0\x03a/+\x2E\0\x01b\x11";
+        assert_wire(V5, &Packet::Subscribe(subscribe), 0x82, body);
+    }
+
+    /// 3.1.1 has the QoS only: [MQTT-3.8.3-4] of 3.1.1.
+    #[test]
+    fn in_3_1_1_the_other_options_are_neither_written_nor_read() {
+        let filters = [SubscribeFilter { filter: "a", options: OPTIONS }];
+        let filters = SubscribeFilters::List(&filters);
+        let subscribe = Subscribe { packet_id: id(1), properties: Properties::EMPTY, filters };
+        let mut out = crate::fuzzing::Bytes::default();
+        subscribe.encode(V311, &mut out).expect("it can be written");
+        assert_eq!(out.0, packet(0x82, b"\0\x01\0\x01a\x02"));
+        for bit in 2..8 {
+            let error = refusal(V311, &packet(0x82, &[0, 1, 0, 1, b'a', 1 << bit]));
+            assert_eq!(error.reason, MALFORMED);
+        }
+    }
+
+    /// [MQTT-3.8.3-2]
+    #[test]
+    fn at_least_one_topic_filter() {
+        assert_refused(V5, 0x82, b"\0\x01\0", PROTOCOL_ERROR, "SUBSCRIBE: no topic filter");
+        let filters = SubscribeFilters::List(&[]);
+        let subscribe = Subscribe { packet_id: id(1), properties: Properties::EMPTY, filters };
+        assert_eq!(subscribe.encoded_len(V5), Err(BufferFull));
+    }
+
+    /// [MQTT-3.8.3-1] [MQTT-3.8.3-5], 3.8.3.1
+    #[test]
+    fn filters_and_options_are_checked() {
+        for (last, reason, what) in [
+            (0x40, MALFORMED, "SUBSCRIBE: reserved bits of the options are set"),
+            (0x80, MALFORMED, "SUBSCRIBE: reserved bits of the options are set"),
+            (0x03, PROTOCOL_ERROR, "SUBSCRIBE: Maximum QoS 3"),
+            (0x30, PROTOCOL_ERROR, "SUBSCRIBE: Retain Handling 3"),
+        ] {
+            // In the second one as well as in the first.
+            assert_refused(V5, 0x82, &[0, 1, 0, 0, 1, b'a', 0, 0, 1, b'b', last], reason, what);
+        }
+        let missing = "SUBSCRIBE: the subscription options are missing";
+        assert_refused(V5, 0x82, b"\0\x01\0\0\x01a", MALFORMED, missing);
+        let text = "SUBSCRIBE: a topic filter is cut off or not UTF-8";
+        assert_refused(V5, 0x82, b"\0\x01\0\0\x02a\0\0", MALFORMED, text);
+        assert_refused(V5, 0x82, b"\0\x01\0\0\x09a", MALFORMED, text);
+    }
+
+    /// [MQTT-2.2.1-3]
+    #[test]
+    fn packet_identifier_0_is_refused() {
+        let what = "SUBSCRIBE: packet identifier 0";
+        assert_refused(V5, 0x82, b"\0\0\0\0\x01a\0", PROTOCOL_ERROR, what);
+    }
+
+    /// 3.8.2.1.2
+    #[test]
+    fn one_subscription_identifier_and_not_0() {
+        let zero = "Subscription Identifier has a value that is not allowed";
+        assert_refused(V5, 0x82, b"\0\x01\x02\x0B\0\0\x01a\0", PROTOCOL_ERROR, zero);
+        let twice = "Subscription Identifier stands twice";
+        let body = b"\0\x01\x04\x0B\x01\x0B\x02\0\x01a\0";
+        assert_refused(V5, 0x82, body, PROTOCOL_ERROR, twice);
+    }
+
+    /// That it is a topic filter is for the server to judge, who answers in SUBACK.
+    #[test]
+    fn a_string_that_is_no_topic_filter_is_read() {
+        let bytes = packet(0x82, b"\0\x01\0\0\x03a#b\0\0\0\x01");
+        let Packet::Subscribe(subscribe) = crate::testing::decoded(V5, &bytes) else {
+            panic!("it is a SUBSCRIBE")
+        };
+        let filters: Vec<_> = subscribe.filters.iter().map(|filter| filter.filter).collect();
+        assert_eq!(filters, ["a#b", ""]);
+        assert_eq!(subscribe.filters.len(), 2);
+    }
+}

@@ -186,3 +186,121 @@ fn check_wildcards(filter: &str) -> Result<(), TopicError> {
 const fn is_wildcard(byte: u8) -> bool {
     matches!(byte, b'+' | b'#')
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::String;
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn filter(text: &str) -> TopicFilter<'_> {
+        TopicFilter::new(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn matches(text: &str, topic: &str) -> bool {
+        filter(text).matches(topic)
+    }
+
+    /// [MQTT-4.7.0-1] [MQTT-4.7.3-1] [MQTT-4.7.3-2] [MQTT-4.7.3-3]
+    #[test]
+    fn names() {
+        let longest = String::from_utf8(std::vec![b'a'; 65_535]).expect("it is ASCII");
+        for name in ["a", "/", "//", "a b", "é/$", "$SYS/x", "\u{FEFF}", "a\n", &longest] {
+            assert_eq!(TopicName::new(name).map(|name| name.as_str()), Ok(name));
+        }
+        let too_long = longest.clone() + "a";
+        for (name, error) in [
+            ("", TopicError::Empty),
+            ("a/+", TopicError::WildcardInName),
+            ("é#", TopicError::WildcardInName),
+            ("a\0", TopicError::Null),
+            (&too_long, TopicError::TooLong),
+        ] {
+            assert_eq!(TopicName::new(name), Err(error));
+        }
+    }
+
+    /// [MQTT-4.7.1-1] [MQTT-4.7.1-2], with the examples of 4.7.1
+    #[test]
+    fn wildcards_have_their_places() {
+        for text in ["#", "sport/tennis/#", "+", "+/tennis/#", "sport/+/player1", "/+", "+/+", "a"]
+        {
+            assert_eq!(filter(text).as_str(), text);
+        }
+        for text in ["sport/tennis#", "sport/tennis/#/ranking", "sport+", "a/+b", "##", "#/", "++"]
+        {
+            assert_eq!(TopicFilter::new(text), Err(TopicError::MisplacedWildcard), "{text}");
+        }
+    }
+
+    /// [MQTT-4.7.3-1] [MQTT-4.7.3-2] [MQTT-4.7.3-3]
+    #[test]
+    fn filters_have_the_bounds_of_names() {
+        let too_long = String::from_utf8(std::vec![b'a'; 65_536]).expect("it is ASCII");
+        assert_eq!(TopicFilter::new(""), Err(TopicError::Empty));
+        assert_eq!(TopicFilter::new("a\0"), Err(TopicError::Null));
+        assert_eq!(TopicFilter::new(&too_long), Err(TopicError::TooLong));
+    }
+
+    /// [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+    #[test]
+    fn shared_filters_are_taken_apart() {
+        let shared = filter("$share/consumer/sport/+/#");
+        assert_eq!(shared.share_name(), Some("consumer"));
+        assert_eq!(shared.filter(), "sport/+/#");
+        assert_eq!(shared.levels().collect::<Vec<_>>(), ["sport", "+", "#"]);
+        assert_eq!(shared.as_str(), "$share/consumer/sport/+/#");
+        assert!(shared.has_wildcards());
+        assert!(shared.matches("sport/a"));
+        assert_eq!(filter("$share/g//finance").filter(), "/finance");
+        for text in ["$share/", "$share/g", "$share/g/", "$share//a", "$share/g+/a", "$share/#/a"] {
+            assert_eq!(TopicFilter::new(text), Err(TopicError::BadShare), "{text}");
+        }
+        assert_eq!(TopicFilter::new("$share/g/a#"), Err(TopicError::MisplacedWildcard));
+        // Only the whole first level counts.
+        assert_eq!(filter("$share").share_name(), None);
+        assert_eq!(filter("$shared/g/a").share_name(), None);
+    }
+
+    /// The examples of 4.7.1.2 and 4.7.1.3.
+    #[test]
+    fn wildcards_match() {
+        for topic in [
+            "sport/tennis/player1",
+            "sport/tennis/player1/ranking",
+            "sport/tennis/player1/score/wimbledon",
+        ] {
+            assert!(matches("sport/tennis/player1/#", topic), "{topic}");
+        }
+        assert!(matches("sport/#", "sport"));
+        assert!(matches("sport/tennis/+", "sport/tennis/player1"));
+        assert!(!matches("sport/tennis/+", "sport/tennis/player1/ranking"));
+        assert!(!matches("sport/+", "sport"));
+        assert!(matches("sport/+", "sport/"));
+        assert!(matches("+/+", "/finance"));
+        assert!(matches("/+", "/finance"));
+        assert!(!matches("+", "/finance"));
+    }
+
+    /// [MQTT-4.7.2-1]
+    #[test]
+    fn leading_wildcards_do_not_match_a_leading_dollar_sign() {
+        assert!(!matches("#", "$SYS/uptime"));
+        assert!(!matches("+/uptime", "$SYS/uptime"));
+        assert!(!matches("$share/g/#", "$SYS/uptime"));
+        assert!(matches("$SYS/#", "$SYS/uptime"));
+        assert!(matches("$SYS/+", "$SYS/uptime"));
+        assert!(matches("a/+", "a/$b"));
+    }
+
+    /// [MQTT-4.7.3-4]
+    #[test]
+    fn nothing_is_normalized() {
+        assert!(!matches("a", "A"));
+        assert!(!matches("a/", "a"));
+        assert!(!matches("/a", "a"));
+        assert!(!matches("e\u{301}", "\u{E9}"));
+        assert!(!matches("\u{FEFF}a", "a"));
+    }
+}

@@ -166,3 +166,72 @@ impl<const N: usize, const LEN: usize> Default for OutgoingTopicAliases<N, LEN> 
 fn alias_at(at: usize) -> u16 {
     u16::try_from(at + 1).unwrap_or(u16::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [MQTT-3.3.2-8] [MQTT-3.3.2-10] [MQTT-3.3.2-12]
+    #[test]
+    fn incoming_aliases_stand_for_the_last_topic_they_were_set_to() {
+        let mut aliases = IncomingTopicAliases::<2, 8>::new();
+        assert_eq!(aliases.maximum(), 2);
+        assert_eq!(aliases.resolve("a", None), Ok("a"));
+        assert_eq!(aliases.resolve("", None), Err(ReasonCode::ProtocolError));
+        assert_eq!(aliases.resolve("", Some(1)), Err(ReasonCode::ProtocolError), "not yet set");
+        assert_eq!(aliases.resolve("a/b", Some(1)), Ok("a/b"));
+        assert_eq!(aliases.resolve("é", Some(2)), Ok("é"));
+        assert_eq!(aliases.resolve("", Some(1)), Ok("a/b"));
+        assert_eq!(aliases.resolve("c", Some(1)), Ok("c"));
+        assert_eq!(aliases.resolve("", Some(1)), Ok("c"));
+        assert_eq!(aliases.resolve("", Some(2)), Ok("é"));
+        for alias in [0, 3, u16::MAX] {
+            let result = aliases.resolve("a", Some(alias));
+            assert_eq!(result, Err(ReasonCode::TopicAliasInvalid));
+        }
+    }
+
+    #[test]
+    fn an_incoming_topic_too_long_to_keep_is_taken_once() {
+        let mut aliases = IncomingTopicAliases::<1, 4>::new();
+        assert_eq!(aliases.resolve("a/b", Some(1)), Ok("a/b"));
+        assert_eq!(aliases.resolve("too/long", Some(1)), Ok("too/long"));
+        let told = aliases.resolve("", Some(1));
+        assert_eq!(told, Err(ReasonCode::ImplementationSpecificError), "and never as a/b");
+    }
+
+    /// [MQTT-3.3.2-7]
+    #[test]
+    fn aliases_end_with_the_connection() {
+        let mut incoming = IncomingTopicAliases::<1, 4>::new();
+        assert_eq!(incoming.resolve("a", Some(1)), Ok("a"));
+        incoming.clear();
+        assert_eq!(incoming.resolve("", Some(1)), Err(ReasonCode::ProtocolError));
+        let mut outgoing = OutgoingTopicAliases::<2, 4>::new();
+        outgoing.start(Some(2));
+        assert_eq!(outgoing.alias("a"), OutgoingAlias::New(1));
+        outgoing.start(Some(2));
+        assert_eq!(outgoing.alias("a"), OutgoingAlias::New(1));
+    }
+
+    /// [MQTT-3.3.2-9] [MQTT-3.3.2-11] [MQTT-3.1.2-27] [MQTT-3.2.2-18]
+    #[test]
+    fn outgoing_aliases_keep_to_the_other_sides_maximum() {
+        let mut aliases = OutgoingTopicAliases::<3, 8>::new();
+        assert_eq!(aliases.alias("a"), OutgoingAlias::None, "before the connection");
+        aliases.start(None);
+        assert_eq!(aliases.alias("a"), OutgoingAlias::None);
+        aliases.start(Some(2));
+        assert_eq!(aliases.alias("a"), OutgoingAlias::New(1));
+        assert_eq!(aliases.alias("a"), OutgoingAlias::Known(1));
+        assert_eq!(aliases.alias("b"), OutgoingAlias::New(2));
+        assert_eq!(aliases.alias("c"), OutgoingAlias::New(1), "the oldest makes room");
+        assert_eq!(aliases.alias("a"), OutgoingAlias::New(2));
+        assert_eq!(aliases.alias("c"), OutgoingAlias::Known(1));
+        assert_eq!(aliases.alias("too long for it"), OutgoingAlias::None);
+        aliases.start(Some(u16::MAX));
+        for (topic, alias) in [("a", 1), ("b", 2), ("c", 3), ("d", 1)] {
+            assert_eq!(aliases.alias(topic), OutgoingAlias::New(alias));
+        }
+    }
+}

@@ -88,3 +88,35 @@ impl<'a> UnsubAck<'a> {
         Ok(2 + self.properties.len_with_prefix() + self.reasons.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Packet;
+    use crate::reason_code::ReasonCode;
+    use crate::testing::{MALFORMED, V5, V311, assert_refused, assert_wire, encoded, id, packet};
+
+    fn unsuback(reasons: &[ReasonCode]) -> Packet<'_> {
+        let reasons = ReasonCodes::List(reasons);
+        Packet::UnsubAck(UnsubAck { packet_id: id(10), properties: Properties::EMPTY, reasons })
+    }
+
+    /// [MQTT-3.11.3-1]
+    #[test]
+    fn codes_are_of_5_0() {
+        let reasons = [ReasonCode::Success, ReasonCode::NoSubscriptionExisted];
+        assert_wire(V5, &unsuback(&reasons), 0xB0, b"\0\x0A\0\0\x11");
+        assert_wire(V311, &unsuback(&[]), 0xB0, b"\0\x0A");
+        assert_eq!(encoded(&unsuback(&reasons), V311), packet(0xB0, b"\0\x0A"));
+    }
+
+    /// [MQTT-3.11.3-2]
+    #[test]
+    fn foreign_reason_codes_and_none_are_refused() {
+        let what = "UNSUBACK: not a reason code of this packet";
+        assert_refused(V5, 0xB0, b"\0\x0A\0\x01", MALFORMED, what);
+        assert_refused(V5, 0xB0, b"\0\x0A\0", MALFORMED, "UNSUBACK: no reason code");
+        let length = "the remaining length is not that of the packet type";
+        assert_refused(V311, 0xB0, b"\0\x0A\0", MALFORMED, length);
+    }
+}

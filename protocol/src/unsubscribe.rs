@@ -165,3 +165,42 @@ impl<'a> Iterator for UnsubscribeFiltersIter<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Packet;
+    use crate::testing::{MALFORMED, PROTOCOL_ERROR, V5, V311, assert_refused, assert_wire, id};
+
+    #[test]
+    fn each_version_has_its_form() {
+        let filters = UnsubscribeFilters::List(&["a/#", "b"]);
+        let unsubscribe = Packet::Unsubscribe(Unsubscribe {
+            packet_id: id(10),
+            properties: Properties::EMPTY,
+            filters,
+        });
+        assert_wire(V5, &unsubscribe, 0xA2, b"\0\x0A\0\0\x03a/#\0\x01b");
+        assert_wire(V311, &unsubscribe, 0xA2, b"\0\x0A\0\x03a/#\0\x01b");
+        assert_eq!(filters.len(), 2);
+    }
+
+    /// [MQTT-3.10.3-2]
+    #[test]
+    fn at_least_one_topic_filter() {
+        assert_refused(V5, 0xA2, b"\0\x01\0", PROTOCOL_ERROR, "UNSUBSCRIBE: no topic filter");
+        let filters = UnsubscribeFilters::List(&[]);
+        let unsubscribe = Unsubscribe { packet_id: id(1), properties: Properties::EMPTY, filters };
+        assert_eq!(unsubscribe.encoded_len(V5), Err(BufferFull));
+    }
+
+    /// [MQTT-3.10.3-1] [MQTT-2.2.1-3]
+    #[test]
+    fn what_is_no_string_and_packet_identifier_0_are_refused() {
+        let text = "UNSUBSCRIBE: a topic filter is cut off or not UTF-8";
+        assert_refused(V5, 0xA2, b"\0\x01\0\0\x01a\0\x02b", MALFORMED, text);
+        assert_refused(V5, 0xA2, b"\0\x01\0\0\x01\xFF", MALFORMED, text);
+        let zero = "UNSUBSCRIBE: packet identifier 0";
+        assert_refused(V5, 0xA2, b"\0\0\0\0\x01a", PROTOCOL_ERROR, zero);
+    }
+}

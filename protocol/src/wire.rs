@@ -267,3 +267,104 @@ fn may_be_sent(c: char) -> bool {
     let is_non_character = matches!(c, '\u{FDD0}'..='\u{FDEF}') || c as u32 & 0xFFFE == 0xFFFE;
     !c.is_control() && !is_non_character
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzzing::Bytes;
+
+    fn written(value: u32) -> std::vec::Vec<u8> {
+        let mut out = Bytes::default();
+        put_var_int(value, &mut out).expect("it is not too large");
+        out.0
+    }
+
+    /// The bounds of table 1-1 [MQTT-1.5.5-1].
+    #[test]
+    fn variable_byte_integers_are_minimal() {
+        let table: [(u32, &[u8]); 8] = [
+            (0, &[0]),
+            (127, &[0x7F]),
+            (128, &[0x80, 0x01]),
+            (16_383, &[0xFF, 0x7F]),
+            (16_384, &[0x80, 0x80, 0x01]),
+            (2_097_151, &[0xFF, 0xFF, 0x7F]),
+            (2_097_152, &[0x80, 0x80, 0x80, 0x01]),
+            (268_435_455, &[0xFF, 0xFF, 0xFF, 0x7F]),
+        ];
+        for (value, bytes) in table {
+            assert_eq!(written(value), bytes);
+            assert_eq!(var_int_len(value), bytes.len());
+            assert_eq!(Reader::new(bytes).var_int(), Some(value));
+        }
+        assert_eq!(put_var_int(268_435_456, &mut Bytes::default()), Err(BufferFull));
+    }
+
+    /// [MQTT-1.5.5-1]
+    #[test]
+    fn longer_forms_are_malformed_and_beginnings_incomplete() {
+        for bytes in [&[0x80, 0][..], &[0xFF, 0x80, 0], &[0x80, 0x80, 0x80, 0x80, 1]] {
+            assert!(matches!(var_int(bytes), VarInt::Malformed), "{bytes:02x?}");
+        }
+        for bytes in [&[][..], &[0x80], &[0x80, 0x80], &[0xFF, 0xFF, 0xFF]] {
+            assert!(matches!(var_int(bytes), VarInt::Incomplete), "{bytes:02x?}");
+        }
+    }
+
+    /// [MQTT-1.5.4-1] [MQTT-1.5.4-2]
+    #[test]
+    fn ill_formed_text_and_null_are_refused() {
+        let surrogate = b"to\xED\xA0\x80";
+        let overlong = b"to\xC0\xAFpic";
+        let cut_off = b"to\xE2\x82";
+        for bytes in [&surrogate[..], overlong, cut_off, b"to\0pic", b"\0"] {
+            assert_eq!(text(bytes), None, "{bytes:02x?}");
+        }
+    }
+
+    /// 1.5.4: what SHOULD NOT be there and MAY be treated as malformed.
+    #[test]
+    fn control_and_non_characters_are_refused() {
+        for c in ['\u{1}', '\n', '\u{1F}', '\u{7F}', '\u{80}', '\u{9F}', '\u{FDD0}', '\u{FFFF}'] {
+            let bytes = std::format!("long enough for whole words {c} of eight bytes");
+            assert_eq!(text(bytes.as_bytes()), None, "{c:?}");
+            assert_eq!(text(std::format!("{c}").as_bytes()), None, "{c:?}");
+        }
+        for c in [' ', '~', '\u{A0}', '\u{FDCF}', '\u{FFFD}', '\u{10000}'] {
+            assert!(text(std::format!("{c}").as_bytes()).is_some(), "{c:?}");
+        }
+    }
+
+    /// [MQTT-1.5.4-3]
+    #[test]
+    fn a_byte_order_mark_stays() {
+        assert_eq!(text(b"\xEF\xBB\xBFa"), Some("\u{FEFF}a"));
+    }
+
+    /// The search by words of eight agrees with the plain one, for each byte at each place.
+    #[test]
+    fn plain_text_is_told_by_words() {
+        for len in 1..20 {
+            for at in 0..len {
+                for byte in 0..=255 {
+                    let mut bytes = std::vec![b'a'; len];
+                    bytes[at] = byte;
+                    let is_plain = (0x20..0x7F).contains(&byte);
+                    assert_eq!(is_plain_ascii(&bytes), is_plain, "{byte:02x} at {at} of {len}");
+                    let is_topic = is_plain && byte != b'+' && byte != b'#';
+                    assert_eq!(is_plain_topic(&bytes), is_topic, "{byte:02x} at {at} of {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fields_longer_than_their_prefix_are_not_written() {
+        let bytes = std::vec![b'a'; FIELD_BYTES_MAX + 1];
+        let mut out = Bytes::default();
+        assert_eq!(put_binary(&bytes, &mut out), Err(BufferFull));
+        assert!(out.0.is_empty());
+        assert_eq!(put_binary(&bytes[1..], &mut out), Ok(()));
+        assert_eq!(out.0.len(), 2 + FIELD_BYTES_MAX);
+    }
+}

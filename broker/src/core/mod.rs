@@ -57,7 +57,7 @@ use hashbrown::HashMap;
 use outpost_protocol::{DecodeError, Packet, ProtocolVersion, ReasonCode};
 use slab::Slab;
 
-pub use connect::refusal;
+pub use connect::{RESERVED_CLIENT_ID_PREFIX, refusal};
 pub use connection::{ConnId, Peer};
 pub use event::Event;
 pub(crate) use event::Throttle;
