@@ -52,5 +52,7 @@ pub mod output;
 pub mod relay;
 pub mod side;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 pub use driver::run;

@@ -130,6 +130,11 @@ impl Model {
         self.session.as_ref().is_none_or(idle)
     }
 
+    /// Receive Maximum and Maximum Packet Size, as the client of the present connection said.
+    pub(crate) fn client_limits(&self) -> Option<(usize, usize)> {
+        self.client.as_ref().map(|client| (client.receive_maximum, client.packet_bytes_max))
+    }
+
     pub(crate) fn payloads(&self) -> Vec<String> {
         let text = |message: &Message| String::from_utf8(message.payload.clone()).expect("text");
         self.delivered.iter().map(text).collect()

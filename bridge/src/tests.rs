@@ -1,0 +1,340 @@
+//! The whole bridge between two fake brokers, in virtual time; and its TLS over the loopback.
+
+mod fake;
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outpost_protocol::{ProtocolVersion, QoS, ReasonCode};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::config::{BridgeConfig, Direction, RemoteVersion, TopicConfig};
+use crate::model::{Message, Model};
+use crate::run;
+use crate::side::{PerSide, Side};
+use crate::status::{BridgeState, BridgeStatus};
+use fake::{FakeBroker, numbers, until, without_repetitions};
+
+/// A bridge that runs between two fake brokers.
+struct Bench {
+    brokers: PerSide<FakeBroker>,
+    status: Arc<BridgeStatus>,
+    shutdown: oneshot::Sender<()>,
+    bridge: JoinHandle<()>,
+}
+
+impl Bench {
+    fn start(config: BridgeConfig, brokers: PerSide<FakeBroker>) -> Self {
+        config.validate().expect("a valid configuration");
+        let status = Arc::new(BridgeStatus::new(&config.name));
+        let (shutdown, shut_down) = oneshot::channel::<()>();
+        let running = run(
+            config,
+            brokers.local.connector(),
+            brokers.remote.connector(),
+            Arc::clone(&status),
+            1,
+            async move { drop(shut_down.await) },
+        );
+        Self { brokers, status, shutdown, bridge: tokio::spawn(running) }
+    }
+
+    /// With both sessions made and subscribed.
+    async fn started(config: BridgeConfig) -> Self {
+        let version = match config.version {
+            RemoteVersion::V5 => ProtocolVersion::V5,
+            RemoteVersion::V311 => ProtocolVersion::V311,
+        };
+        let bench = Self::start(config, models(version));
+        bench.subscribed().await;
+        bench
+    }
+
+    async fn subscribed(&self) {
+        let subscribed = |side: Side| self.brokers[side].model().subscribes > 0;
+        until("subscribed", || Side::BOTH.into_iter().all(subscribed)).await;
+    }
+
+    fn publish(&self, side: Side, qos: QoS, payload: &str) {
+        let topic = if side == Side::Local { "up/x" } else { "site7/down/x" };
+        self.brokers[side].publish(Message::new(topic, qos, payload));
+    }
+
+    fn is_idle(&self) -> bool {
+        Side::BOTH.into_iter().all(|side| self.brokers[side].model().is_idle())
+    }
+
+    fn payloads(&self, side: Side) -> Vec<String> {
+        self.brokers[side].model().payloads()
+    }
+
+    fn last_error(&self) -> String {
+        self.status.snapshot().last_error.unwrap_or_default()
+    }
+
+    async fn stop(self) {
+        self.shutdown.send(()).expect("it runs");
+        self.bridge.await.expect("it does not panic");
+        assert_eq!(self.status.snapshot().state, BridgeState::Stopped);
+    }
+}
+
+fn models(remote: ProtocolVersion) -> PerSide<FakeBroker> {
+    PerSide {
+        local: FakeBroker::new(Model::new(ProtocolVersion::V5)),
+        remote: FakeBroker::new(Model::new(remote)),
+    }
+}
+
+fn config(qos: u8) -> BridgeConfig {
+    let topic = |filter: &str, direction| TopicConfig {
+        filter: filter.into(),
+        direction,
+        qos,
+        local_prefix: String::new(),
+        remote_prefix: "site7/".into(),
+    };
+    BridgeConfig {
+        name: "central".into(),
+        address: "192.0.2.1:1883".into(),
+        client_id: None,
+        version: RemoteVersion::V5,
+        user_name: None,
+        password: None,
+        keep_alive_s: 60,
+        tls: None,
+        inflight_max: 10,
+        packet_bytes_max: 1 << 20,
+        reconnect_min_ms: 10,
+        reconnect_max_ms: 60_000,
+        ack_timeout_s: 60,
+        topic: vec![topic("up/#", Direction::Out), topic("down/#", Direction::In)],
+    }
+}
+
+fn expected(word: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{word} {number}")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_every_qos_go_both_ways() {
+    for version in [RemoteVersion::V5, RemoteVersion::V311] {
+        let bench = Bench::started(BridgeConfig { version, ..config(2) }).await;
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            bench.publish(Side::Local, qos, "out");
+            bench.publish(Side::Remote, qos, "in");
+        }
+        until("all arrived", || {
+            bench.payloads(Side::Remote).len() == 3
+                && bench.payloads(Side::Local).len() == 3
+                && bench.is_idle()
+        })
+        .await;
+        let topics = |side: Side| bench.brokers[side].model().delivered[0].topic.clone();
+        assert_eq!(topics(Side::Remote), "site7/up/x");
+        assert_eq!(topics(Side::Local), "down/x");
+        let counted =
+            || bench.status.snapshot().counts.forwarded == PerSide { local: 3, remote: 3 };
+        until("counted", counted).await;
+        let snapshot = bench.status.snapshot();
+        assert_eq!(snapshot.state, BridgeState::Connected);
+        assert!(snapshot.acknowledged.local.is_some() && snapshot.acknowledged.remote.is_some());
+        bench.stop().await;
+    }
+}
+
+/// 400 messages each way while one end or the other is cut off every few virtual milliseconds.
+#[tokio::test(start_paused = true)]
+async fn exactly_once_through_many_cuts() {
+    for version in [RemoteVersion::V5, RemoteVersion::V311] {
+        let config = BridgeConfig { version, reconnect_max_ms: 10, ..config(2) };
+        let bench = Bench::started(config).await;
+        let mut random = numbers(7);
+        for number in 0..400 {
+            bench.publish(Side::Local, QoS::ExactlyOnce, &format!("out {number}"));
+            bench.publish(Side::Remote, QoS::ExactlyOnce, &format!("in {number}"));
+            for _ in 0..random.next().expect("endless") % 40 {
+                tokio::task::yield_now().await;
+            }
+            match random.next().expect("endless") % 6 {
+                0 => bench.brokers.local.cut(),
+                1 => bench.brokers.remote.cut(),
+                2 => tokio::time::sleep(Duration::from_millis(11)).await,
+                _ => {}
+            }
+        }
+        until("all arrived", || bench.is_idle()).await;
+        assert_eq!(bench.payloads(Side::Remote), expected("out", 400));
+        assert_eq!(bench.payloads(Side::Local), expected("in", 400));
+        let connects = bench.brokers.remote.model().connects;
+        assert!(connects > 20, "the cuts were felt: {connects} connections");
+        bench.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_without_uplink_loses_nothing_and_keeps_order() {
+    let bench = Bench::started(config(1)).await;
+    bench.brokers.remote.set_reachable(false);
+    for number in 0..3000 {
+        bench.publish(Side::Local, QoS::AtLeastOnce, &format!("out {number}"));
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+    }
+    let BridgeState::Waiting { .. } = bench.status.snapshot().state else {
+        panic!("not waiting: {:?}", bench.status.snapshot())
+    };
+    assert_eq!(bench.last_error(), "TCP failed: 192.0.2.1:1883: connection refused");
+    bench.brokers.remote.set_reachable(true);
+    until("all arrived", || bench.is_idle()).await;
+    assert_eq!(without_repetitions(bench.payloads(Side::Remote)), expected("out", 3000));
+    bench.stop().await;
+}
+
+/// Both brokers write without reading, the streams hold 1000 bytes, and the messages are larger
+/// than what the bridge buffers.
+#[tokio::test(start_paused = true)]
+async fn large_messages_both_ways_do_not_block_each_other() {
+    let bench = Bench::started(config(1)).await;
+    let payload = |word: &str, number: u32| format!("{word} {number} {}", "x".repeat(200_000));
+    for number in 0..30 {
+        bench.publish(Side::Local, QoS::AtLeastOnce, &payload("out", number));
+        bench.publish(Side::Remote, QoS::AtLeastOnce, &payload("in", number));
+    }
+    until("all arrived", || bench.is_idle()).await;
+    assert_eq!(bench.payloads(Side::Remote).len(), 30);
+    assert_eq!(bench.payloads(Side::Local).len(), 30);
+    assert_eq!(bench.last_error(), "", "and the link held");
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_connect_is_told_in_words_and_tried_again() {
+    let brokers = models(ProtocolVersion::V5);
+    brokers.remote.model().refusal = Some(ReasonCode::NotAuthorized);
+    let bench = Bench::start(config(1), brokers);
+    until("tried again", || bench.brokers.remote.model().connects > 3).await;
+    assert_eq!(bench.last_error(), "remote broker refused CONNECT: Not authorized");
+    bench.brokers.remote.model().refusal = None;
+    bench.subscribed().await;
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bridge_bit_is_left_out_where_it_is_not_known() {
+    let brokers = models(ProtocolVersion::V311);
+    brokers.remote.model().refuses_bridge_bit = true;
+    let bench = Bench::start(BridgeConfig { version: RemoteVersion::V311, ..config(1) }, brokers);
+    bench.subscribed().await;
+    assert_eq!(bench.brokers.remote.model().connects, 2);
+    assert_eq!(bench.last_error(), "", "it is tried at once, and is no failure");
+    bench.stop().await;
+}
+
+/// The remote broker is connected first; when the local one turns out to take less, it is told. The
+/// models panic where their Receive Maximum or Maximum Packet Size is exceeded.
+#[tokio::test(start_paused = true)]
+async fn the_limits_of_each_end_hold_for_the_other() {
+    for (local, remote) in [(3, 8), (8, 3)] {
+        let brokers = models(ProtocolVersion::V5);
+        brokers.local.model().receive_maximum = local;
+        brokers.remote.model().receive_maximum = remote;
+        brokers.local.model().packet_bytes_max = 5000;
+        brokers.remote.model().packet_bytes_max = 6000;
+        let bench = Bench::start(config(2), brokers);
+        bench.subscribed().await;
+        for number in 0..50 {
+            bench.publish(Side::Local, QoS::ExactlyOnce, &format!("out {number}"));
+            bench.publish(Side::Remote, QoS::ExactlyOnce, &format!("in {number}"));
+        }
+        until("all arrived", || bench.is_idle()).await;
+        assert_eq!(bench.payloads(Side::Remote), expected("out", 50));
+        assert_eq!(bench.payloads(Side::Local), expected("in", 50));
+        assert_eq!(bench.brokers.remote.model().client_limits(), Some((local.into(), 5000)));
+        // "site7/" makes a topic longer by 6 on its way out.
+        let narrower = usize::from(local.min(remote).max(remote));
+        assert_eq!(bench.brokers.local.model().client_limits(), Some((narrower, 5994)));
+        bench.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_falls_silent_is_left_and_found_again() {
+    let bench = Bench::started(config(2)).await;
+    bench.brokers.remote.set_silent(true);
+    until("noticed", || bench.last_error() == "remote broker did not answer PINGREQ").await;
+    bench.brokers.remote.set_silent(false);
+    bench.publish(Side::Local, QoS::ExactlyOnce, "late");
+    until("arrived", || bench.payloads(Side::Remote) == ["late"] && bench.is_idle()).await;
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_acknowledgements_are_noticed_before_the_keep_alive() {
+    let config = BridgeConfig { ack_timeout_s: 5, ..config(1) };
+    let bench = Bench::started(config).await;
+    bench.brokers.remote.set_silent(true);
+    bench.publish(Side::Local, QoS::AtLeastOnce, "x");
+    let words = "no acknowledgement from the remote broker for 5 s while messages wait for it";
+    until("noticed", || bench.last_error() == words).await;
+    bench.brokers.remote.set_silent(false);
+    until("acknowledged", || bench.is_idle()).await;
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_at_the_other_end_holds_the_messages_back() {
+    let bench = Bench::started(config(2)).await;
+    bench.brokers.remote.model().verdicts.extend([ReasonCode::QuotaExceeded; 4]);
+    for number in 0..20 {
+        bench.publish(Side::Local, QoS::ExactlyOnce, &format!("out {number}"));
+    }
+    until("all arrived", || bench.is_idle()).await;
+    let mut payloads = bench.payloads(Side::Remote);
+    payloads.sort();
+    let mut all = expected("out", 20);
+    all.sort();
+    assert_eq!(payloads, all, "each of them once");
+    assert!(bench.last_error().contains("cannot take a message now (Quota exceeded)"));
+    assert_eq!(bench.status.snapshot().counts.refused.local, 0);
+    bench.stop().await;
+}
+
+/// 3.1.1 would bring all retained messages again; 5.0 is told to send them to new subscriptions only.
+#[tokio::test(start_paused = true)]
+async fn a_resumed_session_is_subscribed_again_only_with_5_0() {
+    for (version, subscribes) in [(RemoteVersion::V5, 2), (RemoteVersion::V311, 1)] {
+        let bench = Bench::started(BridgeConfig { version, ..config(1) }).await;
+        bench.publish(Side::Remote, QoS::AtLeastOnce, "before");
+        until("arrived", || bench.payloads(Side::Local).len() == 1 && bench.is_idle()).await;
+        bench.brokers.remote.cut();
+        bench.publish(Side::Remote, QoS::AtLeastOnce, "after");
+        until("arrived", || bench.payloads(Side::Local).len() == 2 && bench.is_idle()).await;
+        let subscribed = || bench.brokers.remote.model().subscribes == subscribes;
+        until("subscribed as often as it should be", subscribed).await;
+        bench.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_says_goodbye_to_both_brokers() {
+    let bench = Bench::started(config(1)).await;
+    let brokers = bench.brokers.clone();
+    let before = tokio::time::Instant::now();
+    bench.stop().await;
+    assert!(before.elapsed() <= Duration::from_secs(1));
+    let said = |side: Side| brokers[side].model().disconnects == 1;
+    until("both heard it", || Side::BOTH.into_iter().all(said)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_does_not_wait_for_the_next_attempt() {
+    let bench = Bench::started(BridgeConfig { reconnect_min_ms: 60_000, ..config(1) }).await;
+    bench.brokers.remote.set_reachable(false);
+    let waiting = || matches!(bench.status.snapshot().state, BridgeState::Waiting { .. });
+    until("waiting", waiting).await;
+    let before = tokio::time::Instant::now();
+    bench.stop().await;
+    assert!(before.elapsed() <= Duration::from_secs(1));
+}
