@@ -22,8 +22,8 @@ pub enum RequestError {
     /// A topic alias with QoS 1 or 2 (such a message may have to be sent on another connection), or
     /// one that the server did not allow [MQTT-3.3.2-9].
     TopicAlias,
-    /// The options hold a property that the client sets itself or has no use for: Receive Maximum,
-    /// Maximum Packet Size, Session Expiry Interval, Topic Alias Maximum.
+    /// The options hold a property that the client sets itself (Maximum Packet Size, Session Expiry
+    /// Interval), or a Receive Maximum that is greater than the capacity of the client.
     Property,
     /// The server takes no messages of this QoS [MQTT-3.2.2-11].
     QoSNotSupported,

@@ -130,8 +130,9 @@ where
     }
 
     fn handle_publish<'i>(&mut self, packet: Publish<'i>) -> PacketResult<'i> {
-        // None was allowed by a Topic Alias Maximum [MQTT-3.1.2-26].
-        if packet.properties.topic_alias().is_some() {
+        // [MQTT-3.1.2-26], [MQTT-3.1.2-27]
+        let topic_alias = packet.properties.topic_alias().unwrap_or(0);
+        if topic_alias > self.topic_alias_maximum {
             let reason = ReasonCode::TopicAliasInvalid;
             return Err(DecodeError { reason, what: "PUBLISH: a topic alias that is not allowed" });
         }

@@ -26,7 +26,8 @@
 //! `retained` buffer; any one other packet (CONNECT, SUBSCRIBE, a PUBLISH of QoS 0) fits into the
 //! `output` buffer; `RECEIVE` QoS 2 messages on their way in; [`REQUESTS_MAX`] SUBSCRIBE and
 //! UNSUBSCRIBE unanswered; an assigned client id of up to [`ASSIGNED_CLIENT_ID_BYTES_MAX`] bytes is
-//! remembered. No topic aliases are allowed to the server.
+//! remembered. The server may use topic aliases only where the caller of [`Client::connect`] allows
+//! it, and then the caller resolves them.
 
 mod error;
 mod event;
@@ -46,6 +47,8 @@ pub use error::{ConnectionError, RequestError};
 pub use event::{Event, Handled, Outcome, Published};
 pub use options::{Config, ConnectOptions, Message};
 pub use terms::Terms;
+
+use core::mem;
 
 use crate::{
     BufferFull, Connect, KeepAlive, KeepAliveStep, Packet, PacketId, Properties, Property,
@@ -93,6 +96,8 @@ pub struct Client<O, R, const IN_FLIGHT: usize, const RECEIVE: usize> {
     clean_start: bool,
     keep_alive_s: u16,
     keep_alive: KeepAlive,
+    /// The highest topic alias that the server may use.
+    topic_alias_maximum: u16,
     assigned: AssignedClientId,
 }
 
@@ -132,6 +137,7 @@ where
             clean_start: true,
             keep_alive_s: 0,
             keep_alive: KeepAlive::new(0, 0, 0),
+            topic_alias_maximum: 0,
             assigned: AssignedClientId::NONE,
         }
     }
@@ -165,6 +171,7 @@ where
         };
         self.staged.push(&Packet::Connect(connect), self.config.version)?;
         self.clean_start = options.clean_start;
+        self.topic_alias_maximum = options.properties().topic_alias_maximum().unwrap_or(0);
         self.keep_alive_s = options.keep_alive_s;
         let timeout_ms = self.config.response_timeout_ms;
         self.keep_alive = KeepAlive::new(options.keep_alive_s, timeout_ms, now_ms);
@@ -177,27 +184,27 @@ where
         options: &ConnectOptions<'p>,
         own: &'p mut [u8; OWN_PROPERTIES_BYTES],
     ) -> Result<Properties<'p>, RequestError> {
-        let is_reserved = |property: &Property<'_>| {
-            matches!(
-                property,
-                Property::SessionExpiryInterval(_)
-                    | Property::ReceiveMaximum(_)
-                    | Property::MaximumPacketSize(_)
-                    | Property::TopicAliasMaximum(_)
-            )
+        let is_refused = |property: &Property<'_>| match *property {
+            Property::SessionExpiryInterval(_) | Property::MaximumPacketSize(_) => true,
+            Property::ReceiveMaximum(maximum) => maximum == 0 || usize::from(maximum) > RECEIVE,
+            _ => false,
         };
-        if options.properties.iter().any(is_reserved) {
+        if options.properties.iter().any(is_refused) {
             return Err(RequestError::Property);
         }
-        let receive_maximum = u16::try_from(RECEIVE).unwrap_or(u16::MAX);
+        let receive_maximum = match options.properties().receive_maximum() {
+            Some(_) => None,
+            None => Some(Property::ReceiveMaximum(u16::try_from(RECEIVE).unwrap_or(u16::MAX))),
+        };
         let len = {
             let mut out = SliceBuffer::new(own);
             [
-                Property::SessionExpiryInterval(options.session_expiry_interval_s),
-                Property::ReceiveMaximum(receive_maximum),
-                Property::MaximumPacketSize(self.config.maximum_packet_size.max(1)),
+                Some(Property::SessionExpiryInterval(options.session_expiry_interval_s)),
+                receive_maximum,
+                Some(Property::MaximumPacketSize(self.config.maximum_packet_size.max(1))),
             ]
             .iter()
+            .flatten()
             .try_for_each(|property| property.encode(&mut out))
             .map_err(|BufferFull| RequestError::TooLarge)?;
             out.len()
@@ -271,6 +278,30 @@ where
     /// How many messages of QoS 1 and 2 have not come to their end.
     pub const fn in_flight(&self) -> usize {
         self.retained.len()
+    }
+
+    /// Where the packet ids of this client start, or go on. A client that has lost its memory, but
+    /// goes on with the session, should start anywhere: the server may take a QoS 2 message for one
+    /// that it knows where both have the same packet id [MQTT-4.3.3-10].
+    pub const fn set_next_packet_id(&mut self, packet_id: PacketId) {
+        self.next_packet_id = packet_id;
+    }
+
+    /// Takes other buffers, for packets that do not fit into the present ones. Gives back those
+    /// that are not needed any more.
+    ///
+    /// # Errors
+    /// Gives back `buffers` where anything is in flight or waits to be written.
+    pub fn replace_buffers(
+        &mut self,
+        buffers: Buffers<O, R>,
+    ) -> Result<Buffers<O, R>, Buffers<O, R>> {
+        if self.in_flight() > 0 || !self.staged.is_empty() {
+            return Err(buffers);
+        }
+        let output = mem::replace(&mut self.staged, Staged::new(buffers.output));
+        let retained = mem::replace(&mut self.retained, Retained::new(buffers.retained));
+        Ok(Buffers { output: output.into_bytes(), retained: retained.into_bytes() })
     }
 
     /// The client identifier that the server assigned (5.0).

@@ -44,6 +44,8 @@ pub struct ConnectOptions<'a> {
     /// The password. In 3.x only together with a user name.
     pub password: Option<&'a [u8]>,
     /// Further properties (5.0 only): user properties, authentication, request problem information.
+    /// A Receive Maximum below the capacity of the client. With a Topic Alias Maximum the server
+    /// may send messages with a topic alias and an empty topic, which the caller then resolves.
     pub properties: &'a [Property<'a>],
 }
 
@@ -60,6 +62,10 @@ impl<'a> ConnectOptions<'a> {
             password: None,
             properties: &[],
         }
+    }
+
+    pub(super) const fn properties(&self) -> Properties<'a> {
+        Properties::list(self.properties)
     }
 }
 

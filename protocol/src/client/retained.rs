@@ -80,6 +80,10 @@ impl<R: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Retained<R, N> {
         Self { ring: Ring(bytes), records: Records::new(), carried: 0, written: 0, ended: 0 }
     }
 
+    pub(super) fn into_bytes(self) -> R {
+        self.ring.0
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.records.len()
     }

@@ -17,6 +17,10 @@ impl<O: AsRef<[u8]> + AsMut<[u8]>> Staged<O> {
         Self { bytes, start: 0, end: 0 }
     }
 
+    pub(super) fn into_bytes(self) -> O {
+        self.bytes
+    }
+
     pub(super) fn clear(&mut self) {
         self.start = 0;
         self.end = 0;

@@ -52,11 +52,24 @@ fn connect_says_what_the_options_say() {
 #[test]
 fn properties_that_the_client_sets_itself_are_refused() {
     let mut client = client(ProtocolVersion::V5);
-    for property in [Property::ReceiveMaximum(1), Property::TopicAliasMaximum(1)] {
+    for property in [Property::ReceiveMaximum(5), Property::MaximumPacketSize(1)] {
         let options = ConnectOptions { properties: &[property], ..ConnectOptions::new("c") };
         assert_eq!(client.connect(0, &options), Err(RequestError::Property));
     }
     assert!(client.poll_output().is_empty());
+}
+
+#[test]
+fn a_lower_receive_maximum_is_announced_instead_of_the_capacity() {
+    let mut client = client(ProtocolVersion::V5);
+    let properties = &[Property::ReceiveMaximum(2)];
+    client.connect(0, &ConnectOptions { properties, ..ConnectOptions::new("c") }).unwrap();
+    let (packet, _) =
+        crate::decode(client.poll_output(), ProtocolVersion::V5, 1_000).unwrap().unwrap();
+    let Packet::Connect(connect) = packet else { panic!("{packet:?}") };
+    let announced: Vec<_> =
+        connect.properties.iter().filter(|p| matches!(p, Property::ReceiveMaximum(_))).collect();
+    assert_eq!(announced, properties);
 }
 
 #[test]

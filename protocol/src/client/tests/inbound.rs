@@ -104,19 +104,47 @@ fn more_qos_2_messages_than_announced_are_refused() {
     assert_eq!(refuse(&mut client, fifth), ReasonCode::ReceiveMaximumExceeded);
 }
 
+fn with_alias<'a>(topic: &'a str, alias: &'a [Property<'a>]) -> Packet<'a> {
+    Packet::Publish(Publish {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic,
+        packet_id: None,
+        properties: Properties::list(alias),
+        payload: b"",
+    })
+}
+
+#[test]
+fn topic_aliases_are_taken_as_far_as_they_are_allowed() {
+    let mut client = client(ProtocolVersion::V5);
+    let properties = &[Property::TopicAliasMaximum(2)];
+    client.connect(0, &ConnectOptions { properties, ..ConnectOptions::new("c") }).unwrap();
+    written(&mut client);
+    let conn_ack = ConnAck {
+        session_present: false,
+        reason: ReasonCode::Success,
+        properties: Properties::EMPTY,
+    };
+    hand_in(&mut client, Packet::ConnAck(conn_ack));
+    for (topic, alias) in [("in", 2), ("", 2)] {
+        let properties = [Property::TopicAlias(alias)];
+        let input = encoded(ProtocolVersion::V5, &[with_alias(topic, &properties)]);
+        let (_, event) = taken(client.handle_input(&input));
+        let Some(Event::Message(publish)) = event else { panic!("{event:?}") };
+        assert_eq!((publish.topic, publish.properties.topic_alias()), (topic, Some(alias)));
+    }
+    let properties = [Property::TopicAlias(3)];
+    let reason = refuse(&mut client, with_alias("in", &properties));
+    assert_eq!(reason, ReasonCode::TopicAliasInvalid);
+}
+
 #[test]
 fn a_topic_alias_is_refused_as_none_was_allowed() {
     let mut client = connected(ProtocolVersion::V5);
     let properties = [Property::TopicAlias(1)];
-    let publish = Packet::Publish(Publish {
-        dup: false,
-        qos: QoS::AtMostOnce,
-        retain: false,
-        topic: "in",
-        packet_id: None,
-        properties: Properties::list(&properties),
-        payload: b"",
-    });
+    let publish = with_alias("in", &properties);
     assert_eq!(refuse(&mut client, publish), ReasonCode::TopicAliasInvalid);
 }
 

@@ -389,3 +389,32 @@ fn packets_v311(mut bytes: &[u8]) -> usize {
     }
     packets
 }
+
+#[test]
+fn buffers_are_replaced_between_messages() {
+    let mut client = connected(ProtocolVersion::V311);
+    let payload = [7; 1_000];
+    let message = Message::new("a", &payload, QoS::AtLeastOnce);
+    assert_eq!(client.publish(&message), Err(RequestError::TooLarge));
+    let larger = || Buffers { output: std::vec![0; 2_000], retained: std::vec![0; 2_000] };
+    client.publish(&Message { payload: b"small", ..message }).unwrap();
+    assert!(client.replace_buffers(larger()).is_err(), "a message is in flight");
+    written(&mut client);
+    let packet_id = PacketId::MIN;
+    hand_in(&mut client, Packet::PubAck(PubAck::success(packet_id)));
+    let old = client.replace_buffers(larger()).expect("nothing is in flight");
+    assert_eq!((old.output.len(), old.retained.len()), (128, 512));
+    assert!(client.publish(&message).is_ok());
+    assert!(written(&mut client).ends_with(&payload));
+    assert!(client.publish(&Message { qos: QoS::AtMostOnce, ..message }).is_ok());
+    assert!(client.replace_buffers(larger()).is_err(), "a message waits to be written");
+}
+
+#[test]
+fn packet_ids_start_where_they_are_told_to() {
+    let mut client = connected(ProtocolVersion::V311);
+    client.set_next_packet_id(PacketId::new(65_535).unwrap());
+    let message = Message::new("a", b"", QoS::ExactlyOnce);
+    assert_eq!(client.publish(&message), Ok(PacketId::new(65_535)));
+    assert_eq!(client.publish(&message), Ok(PacketId::new(1)));
+}
