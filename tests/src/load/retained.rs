@@ -44,7 +44,8 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
     Ok(report)
 }
 
-/// A new subscriber asks for all of them at QoS 0.
+/// A new subscriber asks for all of them at QoS 0. Messages of different topics may come in any
+/// order.
 fn deliver(engine: &mut Engine, args: &Args, stored: u64, report: &mut Report) -> Result<()> {
     let client = Client { client_id: "sub", receiver: Some(Receiver::new(0)), ..Client::default() };
     let subscriber = engine.open_all([client], args.timeout())?[0];

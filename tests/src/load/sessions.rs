@@ -49,6 +49,7 @@ fn drain(engine: &mut Engine, args: &Args, published: u64, report: &mut Report) 
     let costs = measure.end()?;
     let elapsed_s = engine.tally.last_progress_ns.saturating_sub(begin_ns).max(1) as f64 / 1e9;
     stream::report_receipts(report, &engine.tally, expected);
+    report.count("out_of_order", engine.tally.receipts.out_of_order);
     report.number("drained_per_s", engine.tally.receipts.delivered as f64 / elapsed_s);
     let names = CostNames {
         cpu_us_each: "drain_cpu_us_per_message",

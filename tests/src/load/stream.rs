@@ -80,6 +80,7 @@ impl Outcome {
     pub(crate) fn report(&self, report: &mut Report, tally: &Tally, deliveries_each: u64) {
         report.count("published", self.published);
         report_receipts(report, tally, (self.published - tally.refused) * deliveries_each);
+        report.count("out_of_order", tally.receipts.out_of_order);
         report.number("elapsed_s", self.elapsed_s);
         report.number("delivered_per_s", tally.receipts.delivered as f64 / self.elapsed_s);
         report.number("latency_p50_us", tally.receipts.latency.quantile_us(0.5));
@@ -99,14 +100,13 @@ impl Outcome {
     }
 }
 
-/// Reports losses, duplicates and order.
+/// Reports losses and duplicates.
 pub(crate) fn report_receipts(report: &mut Report, tally: &Tally, expected: u64) {
     let receipts = &tally.receipts;
     report.count("expected", expected);
     report.count("delivered", receipts.delivered);
     report.count("lost", expected.saturating_sub(receipts.delivered));
     report.count("duplicates", receipts.duplicates);
-    report.count("out_of_order", receipts.out_of_order);
     report.count("foreign", receipts.foreign);
 }
 
