@@ -51,7 +51,7 @@ pub struct ConnAck {
 }
 
 /// PUBLISH.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Publish {
     /// DUP.
     pub dup: bool,
@@ -67,6 +67,25 @@ pub struct Publish {
     pub properties: Props,
     /// Payload.
     pub payload: Vec<u8>,
+}
+
+/// A large payload is cut short.
+impl fmt::Debug for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.payload[..self.payload.len().min(64)];
+        f.debug_struct("Publish")
+            .field("dup", &self.dup)
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .field("topic", &self.topic)
+            .field("packet_id", &self.packet_id)
+            .field("properties", &self.properties)
+            .field(
+                "payload",
+                &format_args!("{} bytes: {}", self.payload.len(), shown.escape_ascii()),
+            )
+            .finish()
+    }
 }
 
 impl Publish {

@@ -102,11 +102,14 @@ fn queued_message_expires() {
     client.subscribe(&topic, ExactlyOnce);
     client.disconnect();
     let mut sender = publisher(&broker);
-    for (qos, interval, payload) in
-        [(AtLeastOnce, Some(1), "a"), (ExactlyOnce, Some(1), "b"), (ExactlyOnce, Some(100), "c")]
-            .into_iter()
-            .chain([(AtLeastOnce, None, "d")])
-    {
+    // The last two have the same QoS, so that they come in their order.
+    let messages = [
+        (AtLeastOnce, Some(1), "a"),
+        (ExactlyOnce, Some(1), "b"),
+        (ExactlyOnce, Some(100), "c"),
+        (ExactlyOnce, None, "d"),
+    ];
+    for (qos, interval, payload) in messages {
         let interval = interval.map(Property::MessageExpiryInterval);
         let properties = list(interval.as_slice());
         sender.publish(&Message { qos, properties, ..message(&topic, payload.as_bytes()) });
