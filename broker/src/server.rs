@@ -9,9 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outpost_bridge::config::BridgeConfig;
+use outpost_bridge::connect::{Connector, remote_connector};
+use outpost_bridge::status::BridgeStatus;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, info};
@@ -23,6 +26,7 @@ use crate::core::{Broker, CommitPolicy, Settings};
 use crate::net::clock::Clock;
 use crate::net::handshake::Door;
 use crate::net::listener::{Census, Listener};
+use crate::net::local::LocalConnector;
 use crate::net::shared::Shared;
 use crate::store::{RedbStore, Store, StoreError, StoreOptions, spawn_writer};
 use crate::tls;
@@ -50,6 +54,14 @@ pub enum ServerError {
         /// In words.
         why: String,
     },
+    /// The TLS files of a bridge.
+    #[error("bridge {name}: {why}")]
+    Bridge {
+        /// Its name.
+        name: String,
+        /// In words.
+        why: String,
+    },
     /// The system.
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
@@ -71,6 +83,9 @@ pub async fn run(config: Config) -> Result<(), ServerError> {
 struct Server {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
+    bridges: JoinSet<()>,
+    /// Told `true` when the bridges are to take their leave.
+    leave: watch::Sender<bool>,
     writer: std::thread::JoinHandle<()>,
     store_failure: oneshot::Receiver<StoreError>,
 }
@@ -79,6 +94,7 @@ impl Server {
     async fn start(config: Config) -> Result<Self, ServerError> {
         let authenticator = Arc::new(Authenticator::from_config(&config.auth)?);
         let acceptors = acceptors(&config)?;
+        let remotes = remotes(&config.bridges)?;
         let clock = Clock::start();
         let (store, broker) = open(&config, clock)?;
         let shared = Shared::new(broker, clock);
@@ -112,7 +128,9 @@ impl Server {
             };
             tasks.spawn(listener.run());
         }
-        Ok(Self { shared, tasks, writer, store_failure })
+        let (leave, _) = watch::channel(false);
+        let bridges = start_bridges(config.bridges, remotes, &door, &leave);
+        Ok(Self { shared, tasks, bridges, leave, writer, store_failure })
     }
 
     /// Until the broker is told to end, or has to.
@@ -133,6 +151,11 @@ impl Server {
     /// Says good-bye, commits what is left, and closes the store.
     async fn stop(mut self) {
         self.tasks.shutdown().await;
+        self.leave.send_replace(true);
+        let left = async { while self.bridges.join_next().await.is_some() {} };
+        // A link that is stuck does not hold up the end.
+        let _ = tokio::time::timeout(FAREWELL, left).await;
+        self.bridges.shutdown().await;
         self.shared.enter(None, |core| core.broker.handle_shutdown(core.now));
         let writer = self.writer;
         self.shared.end();
@@ -169,6 +192,8 @@ fn open(config: &Config, clock: Clock) -> Result<(Box<dyn Store>, Broker), Serve
     let now = clock.now();
     let mut broker = Broker::new(now, settings);
     broker.handle_loaded(now, loaded);
+    let bridges: Vec<String> = config.bridges.iter().map(BridgeConfig::client_id).collect();
+    broker.end_internal_sessions_except(now, &bridges);
     Ok((Box::new(store), broker))
 }
 
@@ -194,6 +219,37 @@ fn acceptors(config: &Config) -> Result<Vec<Option<TlsAcceptor>>, ConfigErrors> 
         Ok(Some(TlsAcceptor::from(tls::server_config(tls)?)))
     };
     config.listeners.iter().map(acceptor).collect()
+}
+
+fn remotes(bridges: &[BridgeConfig]) -> Result<Vec<Box<dyn Connector>>, ServerError> {
+    let remote = |bridge: &BridgeConfig| {
+        remote_connector(bridge).map_err(|error| ServerError::Bridge {
+            name: bridge.name.clone(),
+            why: error.to_string(),
+        })
+    };
+    bridges.iter().map(remote).collect()
+}
+
+fn start_bridges(
+    bridges: Vec<BridgeConfig>,
+    remotes: Vec<Box<dyn Connector>>,
+    door: &Arc<Door>,
+    leave: &watch::Sender<bool>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for (bridge, remote) in bridges.into_iter().zip(remotes) {
+        let name = format!("bridge {}", bridge.name).into();
+        let local = Box::new(LocalConnector { door: door.clone(), name });
+        let status = Arc::new(BridgeStatus::new(bridge.name.clone()));
+        let mut leave = leave.subscribe();
+        let shutdown = async move {
+            // An error means that the server is gone, which is the same.
+            let _ = leave.wait_for(|leave| *leave).await;
+        };
+        tasks.spawn(outpost_bridge::run(bridge, local, remote, status, seed(), shutdown));
+    }
+    tasks
 }
 
 async fn bind(config: &Config) -> Result<Vec<TcpListener>, ServerError> {

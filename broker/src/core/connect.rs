@@ -16,8 +16,14 @@ use super::timers::Timer;
 use super::topics::SessionKey;
 use super::will;
 
-/// Client identifiers of this program's own parts: no client from outside may use them.
-pub const RESERVED_CLIENT_ID_PREFIX: &str = "$outpost/";
+/// What the client identifiers of this program's own parts begin with: no client from outside may
+/// use one, so that none can take over the session of a bridge.
+const RESERVED_CLIENT_ID_PREFIX: &str = "$outpost/";
+
+/// The client identifier under which the session of a part of this program is kept.
+fn internal_client_id(client_id: &str) -> String {
+    format!("{RESERVED_CLIENT_ID_PREFIX}{client_id}")
+}
 
 /// What a CONNACK grants that the client did not know.
 struct Granted {
@@ -52,6 +58,9 @@ impl Broker {
                 let assigned = self.new_client_id();
                 (assigned.clone(), Some(assigned))
             }
+            given if self.connections[id.index()].peer.is_internal => {
+                (internal_client_id(given).into(), None)
+            }
             given => (Arc::from(given), None),
         };
         let resumed = self.find_session(now, &client_id, connect.clean_start);
@@ -69,6 +78,22 @@ impl Broker {
         self.pump(now, key);
         self.send_retained_ahead(now, key);
         id
+    }
+
+    /// Ends the sessions of parts of this program that are no more: a bridge that was taken out of
+    /// the configuration would gather messages for ever. `client_ids` are those that remain.
+    pub fn end_internal_sessions_except(&mut self, now: Instant, client_ids: &[String]) {
+        let kept: Vec<String> = client_ids.iter().map(|id| internal_client_id(id)).collect();
+        let gone: Vec<SessionKey> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.client_id.starts_with(RESERVED_CLIENT_ID_PREFIX))
+            .filter(|(_, s)| !kept.iter().any(|id| **id == *s.client_id))
+            .filter_map(|(key, _)| SessionKey::try_from(key).ok())
+            .collect();
+        for key in gone {
+            self.end_session(now, key);
+        }
     }
 
     fn new_connection(&mut self, now: Instant, peer: Peer, connect: &Connect<'_>) -> ConnId {

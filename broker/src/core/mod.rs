@@ -22,6 +22,8 @@
 //! under commit, or in the store, until that session has acknowledged it; no acknowledgement leaves
 //! before the batch that it promises is committed; a session key in the trie is a live session.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod acknowledge;
 pub mod change;
 mod connect;
@@ -57,7 +59,7 @@ use hashbrown::HashMap;
 use outpost_protocol::{DecodeError, Packet, ProtocolVersion, ReasonCode};
 use slab::Slab;
 
-pub use connect::{RESERVED_CLIENT_ID_PREFIX, refusal};
+pub use connect::refusal;
 pub use connection::{ConnId, Peer};
 pub use event::Event;
 pub(crate) use event::Throttle;

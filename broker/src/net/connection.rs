@@ -239,6 +239,8 @@ impl Connection {
             return Ok(());
         }
         WRITE.with_borrow_mut(|buffer| {
+            // A connection of this thread that broke while it was written to has left its bytes.
+            buffer.0.clear();
             for output in &burst.outputs {
                 if !self.encoder.encode(output, burst.now, buffer) {
                     self.is_closing = true;

@@ -7,6 +7,7 @@
 //! | `listener` | accepting, TLS, the limits before CONNECT |
 //! | `handshake` | CONNECT and authentication |
 //! | `connection` | a connected client: bursts in, bursts out |
+//! | `local` | connections of this program's own parts |
 //! | `stream` | TCP, TLS and in-process streams as one |
 //!
 //! A connection is one task. It takes the lock once for each burst of bytes read, and writes once for
@@ -16,5 +17,6 @@ pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod handshake;
 pub(crate) mod listener;
+pub(crate) mod local;
 pub(crate) mod shared;
 pub(crate) mod stream;
