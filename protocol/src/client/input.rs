@@ -8,7 +8,8 @@ use crate::{
 use super::event::{Event, Handled};
 use super::pending::Request;
 use super::retained::AckStep;
-use super::{Client, ConnectionError, Phase, Terms};
+use super::terms::{Asked, Terms};
+use super::{Client, ConnectionError, Phase};
 
 /// The longest answer that one packet can ask for: a PUBREL or PUBCOMP with a reason code.
 const ANSWER_BYTES_MAX: usize = 6;
@@ -28,7 +29,8 @@ where
     /// # Errors
     /// The connection must end.
     pub fn handle_input<'i>(&mut self, input: &'i [u8]) -> Result<Handled<'i>, ConnectionError> {
-        if let Some(published) = self.retained.take_ended() {
+        let is_connecting = matches!(self.phase, Phase::AwaitConnAck { .. });
+        if !is_connecting && let Some(published) = self.retained.take_ended() {
             return Ok(Handled::Taken { used: 0, event: Some(Event::Published(published)) });
         }
         if matches!(self.phase, Phase::Closed | Phase::Closing) {
@@ -115,7 +117,10 @@ where
             ProtocolVersion::V31 => !self.clean_start,
             ProtocolVersion::V311 | ProtocolVersion::V5 => packet.session_present,
         };
-        let terms = Terms::new(&packet, session_present, self.keep_alive_s);
+        let is_v5 = self.config.version.is_v5();
+        let receive_maximum = if is_v5 { u16::MAX } else { self.config.send_quota_3x.max(1) };
+        let keep_alive_s = self.keep_alive_s;
+        let terms = Terms::new(&packet, &Asked { session_present, receive_maximum, keep_alive_s });
         self.keep_alive.handle_server_keep_alive(terms.keep_alive_s);
         if let Some(client_id) = packet.properties.assigned_client_identifier() {
             self.assigned.set(client_id);

@@ -275,6 +275,11 @@ where
         self.terms().is_some()
     }
 
+    /// Whether there is a connection that goes on: accepted, or waiting for CONNACK.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::AwaitConnAck { .. } | Phase::Connected(_))
+    }
+
     /// How many messages of QoS 1 and 2 have not come to their end.
     pub const fn in_flight(&self) -> usize {
         self.retained.len()

@@ -12,12 +12,21 @@ pub struct Config {
     pub maximum_packet_size: u32,
     /// How long the server may take to answer CONNECT, and each PINGREQ, in milliseconds.
     pub response_timeout_ms: u64,
+    /// How many messages of QoS 1 and 2 may be on their way at once in 3.x, where the server cannot
+    /// say so. Mosquitto closes the connection at more than 20 of QoS 2.
+    pub send_quota_3x: u16,
 }
 
 impl Config {
-    /// MQTT 5.0, for an input buffer of `maximum_packet_size` bytes, and 10 s to answer.
+    /// MQTT 5.0, for an input buffer of `maximum_packet_size` bytes, 10 s to answer, and in 3.x 20
+    /// messages at once.
     pub const fn new(maximum_packet_size: u32) -> Self {
-        Self { version: ProtocolVersion::V5, maximum_packet_size, response_timeout_ms: 10_000 }
+        Self {
+            version: ProtocolVersion::V5,
+            maximum_packet_size,
+            response_timeout_ms: 10_000,
+            send_quota_3x: 20,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{ConnAck, QoS};
 pub struct Terms {
     /// Whether the server went on with the session.
     pub session_present: bool,
-    /// How many messages of QoS 1 and 2 may be on their way at once.
+    /// How many messages of QoS 1 and 2 may be on their way at once; in 3.x the client's own limit.
     pub receive_maximum: u16,
     /// The largest packet that the server takes, in bytes; `u32::MAX`: it did not name any.
     pub maximum_packet_size: u32,
@@ -30,12 +30,14 @@ pub struct Terms {
 }
 
 impl Terms {
-    pub(super) fn new(conn_ack: &ConnAck<'_>, session_present: bool, keep_alive_s: u16) -> Self {
+    /// `asked` are the terms as far as the client names them: what holds unless the server says
+    /// otherwise.
+    pub(super) fn new(conn_ack: &ConnAck<'_>, asked: &Asked) -> Self {
         let said = &conn_ack.properties;
         let is_available = |flag: Option<u8>| flag != Some(0);
         Self {
-            session_present,
-            receive_maximum: said.receive_maximum().unwrap_or(u16::MAX),
+            session_present: asked.session_present,
+            receive_maximum: said.receive_maximum().unwrap_or(asked.receive_maximum),
             maximum_packet_size: said.maximum_packet_size().unwrap_or(u32::MAX),
             maximum_qos: match said.maximum_qos() {
                 Some(0) => QoS::AtMostOnce,
@@ -45,7 +47,7 @@ impl Terms {
             retain_available: is_available(said.retain_available()),
             topic_alias_maximum: said.topic_alias_maximum().unwrap_or(0),
             // [MQTT-3.1.2-21]
-            keep_alive_s: said.server_keep_alive_s().unwrap_or(keep_alive_s),
+            keep_alive_s: said.server_keep_alive_s().unwrap_or(asked.keep_alive_s),
             session_expiry_interval_s: said.session_expiry_interval_s(),
             wildcard_subscription_available: is_available(said.wildcard_subscription_available()),
             subscription_identifiers_available: is_available(
@@ -54,4 +56,11 @@ impl Terms {
             shared_subscription_available: is_available(said.shared_subscription_available()),
         }
     }
+}
+
+/// What the client takes for granted as long as the server says nothing else.
+pub(super) struct Asked {
+    pub(super) session_present: bool,
+    pub(super) receive_maximum: u16,
+    pub(super) keep_alive_s: u16,
 }

@@ -219,6 +219,20 @@ fn the_receive_maximum_of_the_server_is_kept() {
 }
 
 #[test]
+fn before_5_0_the_client_keeps_a_limit_of_its_own() {
+    let config = Config { version: ProtocolVersion::V311, send_quota_3x: 2, ..Config::new(256) };
+    let buffers = Buffers { output: std::vec![0; 64], retained: std::vec![0; 256] };
+    let mut client = TestClient::new(config, buffers);
+    connect(&mut client, false, &[]);
+    for token in 0..4 {
+        client.publish(&message(token, &[token as u8], QoS::AtLeastOnce)).unwrap();
+    }
+    assert_eq!(packets_v311(&written(&mut client)), 2);
+    hand_in(&mut client, pub_ack(1));
+    assert_eq!(packets_v311(&written(&mut client)), 1);
+}
+
+#[test]
 fn the_end_of_an_older_exchange_does_not_widen_the_window() {
     let mut client = connected(ProtocolVersion::V5);
     client.publish(&message(0, b"0", QoS::ExactlyOnce)).unwrap();
