@@ -37,8 +37,7 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: Stream,
-    shared: Arc<Shared>,
-    id: ConnId,
+    attached: Attached,
     version: ProtocolVersion,
     packet_bytes_max: u32,
     encoder: Encoder,
@@ -55,6 +54,19 @@ pub(crate) struct Connection {
     bytes_written: u64,
     /// The core has closed it: what is to be written is the last.
     is_closing: bool,
+}
+
+/// The core's connection. However its task ends, the core hears of it.
+#[derive(Debug)]
+struct Attached {
+    shared: Arc<Shared>,
+    id: ConnId,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.shared.enter(Some(self.id), |core| core.broker.handle_closed(core.now, self.id));
+    }
 }
 
 /// What a burst of bytes led to.
@@ -81,8 +93,7 @@ impl Connection {
         let is_retry = !unread.is_empty();
         Self {
             stream,
-            shared,
-            id,
+            attached: Attached { shared, id },
             version,
             packet_bytes_max,
             encoder,
@@ -99,7 +110,7 @@ impl Connection {
     /// Serves the client to its end.
     pub(crate) async fn run(mut self) {
         let ended = poll_fn(|cx| self.poll(cx)).await;
-        self.shared.enter(Some(self.id), |core| core.broker.handle_closed(core.now, self.id));
+        drop(self.attached);
         if ended.is_ok() {
             linger(self.stream).await;
         }
@@ -217,10 +228,11 @@ impl Connection {
         len: usize,
         can_send: bool,
     ) -> Burst {
-        let id = self.id;
+        let Attached { shared, id } = &self.attached;
+        let id = *id;
         let bytes_read = std::mem::take(&mut self.bytes_read);
         let bytes_written = std::mem::take(&mut self.bytes_written);
-        self.shared.enter(Some(id), |core| {
+        shared.enter(Some(id), |core| {
             core.register(id, cx.waker());
             core.broker.count_bytes(bytes_read, bytes_written);
             let mut burst = hand_in(core, id, packets, error, len);
