@@ -251,12 +251,11 @@ fn will_survives_the_broker() {
     let delay = Will { qos: AtLeastOnce, ..delayed("will/delayed", &delay) };
     let mut late = broker.connect(&Connect { will: Some(delay), ..keep("late") });
     let polite = broker.connect(&Connect { will: last("will/polite"), ..keep("polite") });
-    // Something of each that is acknowledged, so that what came before is in the store.
-    for client in [&mut watcher, &mut dying, &mut short, &mut late] {
-        client.publish(&Message { qos: AtLeastOnce, ..message("other", b"") });
-    }
     polite.disconnect();
-    dying.publish(&Message { qos: AtLeastOnce, ..message("other", b"") });
+    // A retained message of each that is acknowledged, so that what came before is in the store.
+    for client in [&mut watcher, &mut dying, &mut short, &mut late] {
+        client.publish(&Message { qos: AtLeastOnce, retain: true, ..message("other", b"x") });
+    }
     broker.kill();
     broker.restart();
     let mut watcher = broker.connect(&resume("watcher"));
