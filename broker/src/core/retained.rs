@@ -57,6 +57,11 @@ impl Retained {
         old.is_some()
     }
 
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.messages.values()
+    }
+
     /// The first retained message behind `after` whose topic matches `filter`. Branches that cannot
     /// match are skipped, not walked: the cost is a few look-ups for each level of the filter.
     pub(super) fn next_match(&self, filter: &str, after: Option<&Topic>) -> Option<&Arc<Message>> {

@@ -320,6 +320,26 @@ impl Session {
 }
 
 #[cfg(test)]
+impl Session {
+    /// Every message that waits for this session, in flight or not.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Queued> {
+        self.flights().filter_map(|i| i.queued.as_ref()).chain(&self.queue)
+    }
+
+    /// What holds of a session by itself.
+    pub(super) fn assert_sound(&self) {
+        assert!(self.inflight.len() <= usize::from(self.window), "the window is exceeded");
+        let ids: BTreeSet<PacketId> = self.flights().map(|i| i.packet_id).collect();
+        assert_eq!(ids.len(), self.inflight.len() + self.resend.len(), "an identifier twice");
+        let queue_bytes: u64 = self.queue.iter().map(|q| q.message.bytes()).sum();
+        assert_eq!(self.queue_bytes, queue_bytes);
+        let done = |seq: Seq| self.done.iter().any(|(first, last)| *first <= seq && seq <= *last);
+        assert!(!self.waiting().any(|q| q.seq.is_some_and(done)), "done, and it waits");
+        assert!(self.done.windows(2).all(|w| w[0].1 < w[1].0), "ranges overlap: {:?}", self.done);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

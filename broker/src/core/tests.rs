@@ -1,1 +1,10 @@
-//! The core driven by hand.
+//! The core driven by hand: no sockets, no files, virtual time. `bed` is what the tests stand on,
+//! `check` compares what the core holds with itself and with the store after every step.
+
+mod bed;
+mod check;
+mod flows;
+mod ordering;
+mod retained;
+mod takeover;
+mod will;

@@ -1,0 +1,75 @@
+//! What must hold after every step: the tables of the core agree with each other, and with the store
+//! once everything is committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::bed::MemoryStore;
+use crate::core::Broker;
+use crate::core::change::Seq;
+
+/// The tables of the core say the same.
+pub(super) fn memory_agrees(broker: &Broker) {
+    let mut needed: BTreeMap<Seq, u32> = BTreeMap::new();
+    let mut unstored_bytes = 0;
+    assert_eq!(broker.clients.len(), broker.sessions.len());
+    assert_eq!(broker.session_keys.len(), broker.sessions.len());
+    for (key, session) in &broker.sessions {
+        assert_eq!(broker.clients.get(&session.client_id), Some(&(key as u32)));
+        assert_eq!(broker.session_keys.get(&session.id), Some(&(key as u32)));
+        if let Some(id) = session.connection {
+            let connection = broker.connections.get(id.index()).expect("it is open");
+            assert_eq!((connection.id, connection.session), (id, Some(key as u32)));
+        }
+        for queued in session.waiting() {
+            match queued.seq {
+                Some(seq) => *needed.entry(seq).or_default() += 1,
+                None => unstored_bytes += queued.message.bytes(),
+            }
+        }
+        session.assert_sound();
+    }
+    for (_, connection) in &broker.connections {
+        if let Some(key) = connection.session {
+            assert_eq!(broker.sessions[key as usize].connection, Some(connection.id));
+        }
+    }
+    let waiting: BTreeMap<Seq, u32> =
+        broker.waiting.iter().map(|(seq, waiting)| (*seq, waiting.sessions)).collect();
+    assert_eq!(waiting, needed, "stored messages and the sessions that wait for them");
+    let stored_bytes: u64 = broker.waiting.values().map(|w| w.bytes).sum();
+    assert_eq!(broker.waiting_bytes, stored_bytes + unstored_bytes);
+}
+
+/// The rows of the store are what the core holds. To be called when everything is committed.
+pub(super) fn store_is_memory(broker: &Broker, store: &MemoryStore) {
+    let stored: BTreeSet<Seq> = store.messages.keys().copied().collect();
+    let waiting: BTreeSet<Seq> = broker.waiting.keys().copied().collect();
+    assert_eq!(stored, waiting, "messages in the store and in memory");
+    let mut records = BTreeMap::new();
+    let mut subscriptions = BTreeMap::new();
+    for (_, session) in &broker.sessions {
+        if session.is_durable() || session.will.is_some() {
+            let mut record = session.record(broker.next_seq);
+            // A session that waits for nothing is written when it changes, not when others do.
+            if let Some(row) = store.sessions.get(&session.id)
+                && session.waiting().all(|q| q.seq.is_none_or(|seq| seq >= row.cursor))
+            {
+                record.cursor = row.cursor;
+            }
+            records.insert(session.id, record);
+        }
+        if session.is_durable() {
+            let rows = session.subscriptions.iter().map(|(f, r)| ((session.id, f.clone()), *r));
+            subscriptions.extend(rows);
+        }
+    }
+    assert_eq!(store.sessions, records, "sessions in the store and in memory");
+    assert_eq!(store.subscriptions, subscriptions, "subscriptions in the store and in memory");
+    let retained: BTreeMap<_, _> = broker
+        .retained
+        .iter()
+        .filter(|m| !m.topic.starts_with("$SYS/"))
+        .map(|m| (m.topic.clone(), m.clone()))
+        .collect();
+    assert_eq!(store.retained, retained, "retained messages in the store and in memory");
+}

@@ -1,0 +1,84 @@
+//! Order [MQTT-4.6.0-5], [MQTT-4.6.0-6], and packet identifiers in use.
+
+use outpost_protocol::{Connect, Properties, Property, ReasonCode};
+
+use super::bed::{Bed, EXPIRY_S, Got, QOS_1, QOS_2, v5};
+
+#[test]
+fn a_queue_keeps_the_order_through_window_loss_and_crash() {
+    let mut bed = Bed::new();
+    let list = [Property::ReceiveMaximum(3), Property::SessionExpiryInterval(EXPIRY_S)];
+    let connect = Connect { properties: Properties::list(&list), ..v5("s") };
+    let subscriber = bed.accepted(&connect);
+    bed.subscribe(subscriber, "t", QOS_2);
+    bed.lose(subscriber);
+    let publisher = bed.fleeting("p");
+    for i in 1..=20 {
+        bed.publish(publisher, "t", QOS_2, i, &i.to_string());
+    }
+    bed.commit();
+    let mut delivered: Vec<String> = Vec::new();
+    let mut received = std::collections::BTreeSet::new();
+    for round in 0.. {
+        let id = bed.connect(&connect);
+        bed.commit();
+        for got in bed.got(id) {
+            match got {
+                Got::Publish(message) => {
+                    if received.insert(message.packet_id) {
+                        delivered.push(message.payload);
+                    }
+                    bed.pubrec(id, message.packet_id, ReasonCode::Success);
+                }
+                Got::PubRel(packet_id, _) => {
+                    received.remove(&packet_id);
+                    bed.pubcomp(id, packet_id);
+                }
+                Got::ConnAck { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        match round % 3 {
+            0 => bed.commit(),
+            1 => {}
+            _ => bed.crash(),
+        }
+        if bed.store.messages.is_empty() && received.is_empty() {
+            break;
+        }
+        bed.lose(id);
+        assert!(round < 100, "no progress");
+    }
+    assert_eq!(delivered, (1..=20).map(|i| i.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_identifier_that_stays_long_is_not_given_twice() {
+    let mut bed = Bed::new();
+    let id = bed.fleeting("s");
+    bed.subscribe(id, "t", QOS_1);
+    let publisher = bed.fleeting("p");
+    let mut kept = std::collections::BTreeSet::new();
+    for i in 0..140_000u32 {
+        // The checks of the bed would take minutes over so many packets.
+        let publish = super::bed::publish("t", QOS_1, 1, "x");
+        let packet = outpost_protocol::Packet::Publish(publish);
+        bed.broker.handle_packet(bed.now, publisher, &packet);
+        for output in bed.broker.poll_output(bed.now, id) {
+            let crate::core::output::Output::Publish(delivery) = output else {
+                panic!("{output:?}")
+            };
+            let packet_id = delivery.packet_id.unwrap();
+            assert!(!kept.contains(&packet_id), "{packet_id:?} is in use");
+            if i % 10_000 == 0 {
+                kept.insert(packet_id);
+                continue;
+            }
+            let (reason, properties) = (ReasonCode::Success, Properties::EMPTY);
+            let ack = outpost_protocol::PubAck { packet_id, reason, properties };
+            bed.broker.handle_packet(bed.now, id, &outpost_protocol::Packet::PubAck(ack));
+        }
+        bed.broker.poll_output(bed.now, publisher);
+    }
+    assert_eq!(kept.len(), 14);
+}
