@@ -50,6 +50,33 @@ struct Receiver {
     share: Option<Arc<str>>,
 }
 
+impl Receiver {
+    /// The message as it waits for this receiver, not stored yet.
+    fn queued(self, message: &Arc<Message>) -> Queued {
+        Queued {
+            message: message.clone(),
+            seq: None,
+            qos: self.qos,
+            retain: self.retain,
+            subscription_ids: self.subscription_ids,
+            share: self.share,
+        }
+    }
+}
+
+/// How well a member of a shared subscription can take a message, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// It is sent to at once.
+    Ready,
+    Connected,
+    /// Its session keeps the message for it.
+    Away,
+    FullDurable,
+    /// It loses the message.
+    Full,
+}
+
 /// What became of a message.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Routed {
@@ -70,6 +97,7 @@ impl Broker {
         let mut routed = Routed::default();
         let mut stored: Vec<(SessionKey, Queued)> = Vec::new();
         let mut targets: Vec<Target> = Vec::new();
+        let mut copies: Vec<(SessionKey, Queued)> = Vec::new();
         for found in &matches.sessions {
             if found.no_local && publisher == Some(found.session) {
                 continue; // [MQTT-3.8.3-3]
@@ -81,6 +109,13 @@ impl Broker {
         for group in &matches.groups {
             let Some(receiver) = self.choose_member(*group, message) else { continue };
             routed.receivers += 1;
+            let id = self.sessions[receiver.session as usize].id;
+            if targets.iter().any(|target| target.session == id) {
+                // It gets one copy already. The store tells the copies of a session apart by their
+                // numbers: this one gets its own.
+                copies.push((receiver.session, receiver.queued(message)));
+                continue;
+            }
             self.hand_over(now, message, receiver, &mut stored, &mut targets);
         }
         if !targets.is_empty() {
@@ -91,6 +126,9 @@ impl Broker {
                 self.enqueue(now, key, queued);
             }
         }
+        for (key, queued) in copies {
+            self.enqueue_stored(now, key, queued);
+        }
         routed
     }
 
@@ -99,16 +137,18 @@ impl Broker {
         if message_qos == QoS::AtMostOnce || self.settings.limits.queue_full != QueueFull::Reject {
             return None;
         }
-        let is_refusing = |key: SessionKey, qos: QoS| {
-            qos > QoS::AtMostOnce && self.sessions[key as usize].is_durable() && self.is_full(key)
+        let is_refusing = |found: &&Match| {
+            found.qos > QoS::AtMostOnce
+                && self.sessions[found.session as usize].is_durable()
+                && self.is_full(found.session)
         };
-        let single = matches.sessions.iter().find(|m| is_refusing(m.session, m.qos));
+        let single = matches.sessions.iter().find(is_refusing);
         single.map(|m| m.session).or_else(|| {
-            // A shared subscription refuses when all its members do.
+            // A shared subscription refuses when no member has room.
             matches.groups.iter().find_map(|group| {
-                let members = &self.groups.groups[*group as usize].members;
-                let all = members.iter().all(|m| is_refusing(m.session, m.subscription.qos));
-                if all { members.first().map(|m| m.session) } else { None }
+                let (rank, at) = self.next_member(*group, message_qos)?;
+                let member = self.groups.groups[*group as usize].members[at];
+                (rank == Rank::FullDurable).then_some(member.session)
             })
         })
     }
@@ -200,15 +240,7 @@ impl Broker {
                 self.send_at_most_once(receiver.session, &queued.message, receiver.retain, ids);
                 continue;
             }
-            let moved = Queued {
-                message: queued.message,
-                seq: None,
-                qos: receiver.qos,
-                retain: receiver.retain,
-                subscription_ids: receiver.subscription_ids,
-                share: receiver.share,
-            };
-            self.enqueue_stored(now, receiver.session, moved);
+            self.enqueue_stored(now, receiver.session, receiver.queued(&queued.message));
         }
     }
 
@@ -226,14 +258,7 @@ impl Broker {
             self.send_at_most_once(key, message, receiver.retain, receiver.subscription_ids);
             return;
         }
-        let queued = Queued {
-            message: message.clone(),
-            seq: None,
-            qos: receiver.qos,
-            retain: receiver.retain,
-            subscription_ids: receiver.subscription_ids,
-            share: receiver.share,
-        };
+        let queued = receiver.queued(message);
         let session = &self.sessions[key as usize];
         if !session.is_durable() {
             self.enqueue(now, key, queued);
@@ -272,26 +297,11 @@ impl Broker {
         }
     }
 
-    /// The member whose turn it is: one that is connected and can be sent to at once, else one that
-    /// is connected, else one whose session waits for its client.
+    /// The member whose turn it is among those that can take a message best, and takes the turn.
     fn choose_member(&mut self, group: GroupKey, message: &Message) -> Option<Receiver> {
-        let sessions = &self.sessions;
+        let (_, at) = self.next_member(group, message.qos)?;
         let group = self.groups.groups.get_mut(group as usize)?;
-        let count = group.members.len();
-        let rank = |member: &Member| {
-            let session = &sessions[member.session as usize];
-            match session.connection {
-                Some(_) if session.has_window() && session.queue_is_empty() => Some(0),
-                Some(_) => Some(1),
-                None if session.is_durable() && message.qos > QoS::AtMostOnce => Some(2),
-                None => None,
-            }
-        };
-        let (_, at) = (0..count)
-            .map(|i| (group.next + i) % count)
-            .filter_map(|at| Some((rank(&group.members[at])?, at)))
-            .min_by_key(|(rank, at)| (*rank, (at + count - group.next % count) % count))?;
-        group.next = (at + 1) % count;
+        group.next = (at + 1) % group.members.len();
         let member = group.members[at];
         Some(Receiver {
             session: member.session,
@@ -299,6 +309,32 @@ impl Broker {
             retain: member.subscription.retain_as_published && message.retain,
             subscription_ids: member.subscription.subscription_id.map(|id| [id].into()),
             share: Some(group.name.clone()),
+        })
+    }
+
+    fn next_member(&self, group: GroupKey, message_qos: QoS) -> Option<(Rank, usize)> {
+        let group = self.groups.groups.get(group as usize)?;
+        let count = group.members.len();
+        (0..count)
+            .map(|turn| (group.next + turn) % count)
+            .filter_map(|at| Some((self.rank(&group.members[at], message_qos)?, at)))
+            // The first of the best.
+            .min_by_key(|(rank, _)| *rank)
+    }
+
+    fn rank(&self, member: &Member, message_qos: QoS) -> Option<Rank> {
+        let session = &self.sessions[member.session as usize];
+        let is_kept = member.subscription.qos.min(message_qos) > QoS::AtMostOnce;
+        if session.connection.is_none() && !(is_kept && session.is_durable()) {
+            return None;
+        }
+        if is_kept && self.is_full(member.session) {
+            return Some(if session.is_durable() { Rank::FullDurable } else { Rank::Full });
+        }
+        Some(match session.connection {
+            Some(_) if session.has_window() && session.queue_is_empty() => Rank::Ready,
+            Some(_) => Rank::Connected,
+            None => Rank::Away,
         })
     }
 }

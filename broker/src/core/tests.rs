@@ -6,5 +6,6 @@ mod check;
 mod flows;
 mod ordering;
 mod retained;
+mod shared;
 mod takeover;
 mod will;
