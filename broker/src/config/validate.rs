@@ -26,8 +26,12 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
-/// The largest packet that MQTT can carry: a fixed header of 5 bytes and 268,435,455 bytes.
-const PACKET_BYTES_MAX: u32 = 268_435_460;
+/// Half of what MQTT can carry: a message that is passed on may have become larger, by the topic that
+/// an alias stood for and by subscription identifiers.
+const PACKET_BYTES_MAX: u32 = 128 << 20;
+
+/// The walk through the topic filters goes down a stack of so many frames.
+const TOPIC_LEVELS_MAX: u16 = 1_000;
 
 /// Every broker must take client identifiers of 1 to 23 bytes [MQTT-3.1.3-5].
 const CLIENT_ID_BYTES_MIN: u16 = 23;
@@ -175,7 +179,7 @@ impl Check<'_, '_> {
             retained_bytes_max: bytes!(retained_bytes_max, 0..=TIB),
             sessions_max: int!(sessions_max, 1..=100_000_000),
             subscriptions_per_session_max: int!(subscriptions_per_session_max, 1..=1_000_000),
-            topic_levels_max: int!(topic_levels_max, 1..=u16::MAX),
+            topic_levels_max: int!(topic_levels_max, 1..=TOPIC_LEVELS_MAX),
             client_id_bytes_max: bytes!(client_id_bytes_max, CLIENT_ID_BYTES_MIN..=u16::MAX),
             topic_alias_maximum: int!(topic_alias_maximum, 0..=u16::MAX),
             topic_alias_maximum_out: int!(topic_alias_maximum_out, 0..=u16::MAX),

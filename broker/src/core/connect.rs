@@ -10,7 +10,7 @@ use super::connection::{ConnId, Connection, Peer};
 use super::disconnect::End;
 use super::event::Event;
 use super::output::{ByteBuffer, Output};
-use super::session::Session;
+use super::session::{Session, WINDOW_MAX};
 use super::time::Instant;
 use super::timers::Timer;
 use super::topics::SessionKey;
@@ -121,6 +121,7 @@ impl Broker {
             output_bytes: 0,
             parked: Default::default(),
             unacknowledged: 0,
+            received_before: 0,
             is_woken: false,
             waits_since: None,
         });
@@ -215,8 +216,14 @@ impl Broker {
     }
 
     pub(super) fn new_session(&mut self, client_id: Arc<str>) -> SessionKey {
-        let id = SessionId(self.next_session);
-        self.next_session += 1;
+        // After four billion sessions the numbers begin again, past those that are still in use.
+        let id = loop {
+            let id = SessionId(self.next_session);
+            self.next_session = self.next_session.checked_add(1).unwrap_or(1);
+            if !self.session_keys.contains_key(&id) {
+                break id;
+            }
+        };
         self.insert_session(Session::new(id, client_id))
     }
 
@@ -249,7 +256,8 @@ impl Broker {
             if is_internal { wanted_s } else { wanted_s.min(limits.session_expiry_max_s) };
         let keep_alive_s = match limits.keep_alive_max_s {
             0 => connect.keep_alive_s,
-            max if connect.version < ProtocolVersion::V5 => connect.keep_alive_s.min(max),
+            // Before 5.0 a client cannot be told of another than its own.
+            _ if connect.version < ProtocolVersion::V5 => connect.keep_alive_s,
             max if connect.keep_alive_s == 0 => max,
             max => connect.keep_alive_s.min(max),
         };
@@ -258,8 +266,9 @@ impl Broker {
         session.connection = Some(id);
         session.expiry_interval_s = expiry_s;
         session.expires_at = None;
-        session.window = receive_maximum.min(limits.inflight_max).max(1);
+        session.window = receive_maximum.min(limits.inflight_max).clamp(1, WINDOW_MAX);
         session.will = connect.will.as_ref().map(|w| Box::new(will::record(w)));
+        let received_before = session.received.len();
         let client_id = session.client_id.clone();
         if expiry_s == 0 && session.is_stored {
             // It was to be kept, and is no more: its row goes with the next batch.
@@ -270,6 +279,7 @@ impl Broker {
 
         let connection = &mut self.connections[id.index()];
         connection.session = Some(key);
+        connection.received_before = received_before;
         if keep_alive_s > 0 {
             connection.silence_max_ms = u64::from(keep_alive_s) * 1500; // [MQTT-3.1.2-22]
             let at = now.plus_ms(connection.silence_max_ms);
@@ -283,7 +293,8 @@ impl Broker {
             session_expiry_interval_s: (expiry_s != wanted_s).then_some(expiry_s),
             server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
             response_information: wants_response_information
-                .then(|| format!("response/{client_id}")),
+                .then(|| format!("response/{client_id}"))
+                .filter(|information| information.len() <= usize::from(u16::MAX)),
         }
     }
 

@@ -57,6 +57,9 @@ pub(super) struct Connection {
     pub parked: VecDeque<(u64, Output)>,
     /// QoS 1 messages taken and not yet acknowledged.
     pub unacknowledged: u32,
+    /// QoS 2 messages of former connections that were not released when this one began: its quota
+    /// began anew (MQTT 5.0, 4.9).
+    pub received_before: usize,
     /// It is to be woken already.
     pub is_woken: bool,
     /// Since when a packet of it waits for room.

@@ -177,6 +177,8 @@ impl Broker {
         let session = self.sessions.remove(key as usize);
         self.clients.remove(&session.client_id);
         self.session_keys.remove(&id);
+        self.timers.cancel(Timer::SessionExpiry(id));
+        self.timers.cancel(Timer::WillDelay(id));
         if has_rows {
             self.pending.remove_session(id);
             self.pending.lazy(now);

@@ -30,7 +30,8 @@ pub struct Limits {
     /// The largest packet taken, in bytes with its header; announced as Maximum Packet Size.
     pub packet_bytes_max: u32,
     /// QoS 1 and 2 messages that a client may have unacknowledged towards the broker; announced as
-    /// Receive Maximum.
+    /// Receive Maximum. A 3.1 or 3.1.1 client knows no such limit: it has to wait with more QoS 1
+    /// messages, and may have as many of QoS 2 as there are packet identifiers (some 2 bytes each).
     pub receive_maximum: u16,
     /// QoS 1 and 2 messages in flight towards one client, where the client allows as many.
     pub inflight_max: u16,
@@ -63,7 +64,8 @@ pub struct Limits {
     /// The longest session expiry interval granted, in seconds. Also the expiry of the sessions of
     /// 3.1 and 3.1.1 clients that connect without clean session.
     pub session_expiry_max_s: u32,
-    /// The longest keep-alive granted, in seconds; 0: as the client asks, none included.
+    /// The longest keep-alive granted to 5.0 clients, in seconds; 0: as the client asks, none
+    /// included. Older clients cannot be told of another: theirs counts.
     pub keep_alive_max_s: u16,
     /// The highest QoS granted and taken.
     pub maximum_qos: QoS,

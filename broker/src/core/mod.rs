@@ -225,6 +225,8 @@ impl Broker {
         );
         if self.connection_mut(id).is_some() {
             self.waiting_connections.remove(&id);
+            self.timers.cancel(Timer::KeepAlive(id));
+            self.timers.cancel(Timer::QueueFullWait(id));
             self.connections.remove(id.index());
         }
     }

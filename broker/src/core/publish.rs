@@ -65,14 +65,16 @@ impl Broker {
         if message.payload().is_empty() {
             // [MQTT-3.3.1-6], [MQTT-3.3.1-7]
             let existed = self.retained.remove(topic);
+            self.timers.cancel(Timer::RetainedExpiry(topic.clone()));
             if existed && !is_volatile {
                 self.pending.put_retained(topic.clone(), None);
                 self.pending.lazy(now);
             }
             return existed && !is_volatile;
         }
-        if let Some(at) = message.expires_at {
-            self.timers.set(at, Timer::RetainedExpiry(topic.clone()));
+        match message.expires_at {
+            Some(at) => self.timers.set(at, Timer::RetainedExpiry(topic.clone())),
+            None => self.timers.cancel(Timer::RetainedExpiry(topic.clone())),
         }
         self.retained.insert(message.clone());
         if !is_volatile {
@@ -166,16 +168,14 @@ impl Broker {
             return Some(Handled::Done);
         }
         let connection = &self.connections[id.index()];
-        let outstanding = connection.unacknowledged as usize + received.len();
-        if outstanding >= usize::from(self.settings.limits.receive_maximum) {
-            if connection.version == ProtocolVersion::V5 {
-                let why = "more unacknowledged messages than the Receive Maximum";
-                return Some(self.fail(now, id, ReasonCode::ReceiveMaximumExceeded, why));
-            }
-            if connection.unacknowledged > 0 {
-                return Some(self.wait(now, id));
-            }
-            let why = "too many QoS 2 messages that were not released";
+        let maximum = usize::from(self.settings.limits.receive_maximum);
+        let unacknowledged = connection.unacknowledged as usize;
+        if connection.version < ProtocolVersion::V5 {
+            return (unacknowledged >= maximum).then(|| self.wait(now, id));
+        }
+        let unreleased = received.len().saturating_sub(connection.received_before);
+        if unacknowledged + unreleased >= maximum {
+            let why = "more unacknowledged messages than the Receive Maximum";
             return Some(self.fail(now, id, ReasonCode::ReceiveMaximumExceeded, why));
         }
         None

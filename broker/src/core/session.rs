@@ -21,6 +21,9 @@ use super::time::Instant;
 /// its own SUBSCRIBE, as it passes the identifiers of messages on to another broker unaltered.
 const PACKET_ID_MAX: u16 = 65_534;
 
+/// The widest window: with all of it in flight, one identifier is still found.
+pub(super) const WINDOW_MAX: u16 = PACKET_ID_MAX - 1;
+
 /// A session, connected or not.
 #[derive(Debug)]
 pub(super) struct Session {

@@ -4,6 +4,7 @@
 mod bed;
 mod check;
 mod flows;
+mod limits;
 mod ordering;
 mod retained;
 mod shared;

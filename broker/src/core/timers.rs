@@ -1,15 +1,14 @@
-//! One queue for all timers. A timer is not taken out when its reason goes away: when it is due, its
-//! owner looks whether it still means anything.
+//! One queue for all timers. Each timer stands in it once at the most: setting it again moves it, so
+//! that the queue is never longer than there are connections, sessions and retained messages.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::SessionId;
 use super::connection::ConnId;
 use super::message::Topic;
 use super::time::Instant;
 
-/// What may be due.
+/// What may be due. Its owner looks whether it still means anything.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     KeepAlive(ConnId),
@@ -23,22 +22,44 @@ pub(super) enum Timer {
 /// The timers by time.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, Timer)>>,
+    queue: BTreeSet<(Instant, Timer)>,
+    times: BTreeMap<Timer, Instant>,
 }
 
 impl Timers {
     pub(super) fn set(&mut self, at: Instant, timer: Timer) {
-        self.heap.push(Reverse((at, timer)));
+        if let Some(old) = self.times.insert(timer.clone(), at) {
+            if old == at {
+                return;
+            }
+            self.queue.remove(&(old, timer.clone()));
+        }
+        self.queue.insert((at, timer));
+    }
+
+    /// Takes a timer out. One that is not set is no fault.
+    pub(super) fn cancel(&mut self, timer: Timer) {
+        if let Some(at) = self.times.remove(&timer) {
+            self.queue.remove(&(at, timer));
+        }
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        self.queue.first().map(|(at, _)| *at)
     }
 
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse((_, timer))| timer)
+        let (_, timer) = self.queue.pop_first()?;
+        self.times.remove(&timer);
+        Some(timer)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        assert_eq!(self.queue.len(), self.times.len());
+        self.queue.len()
     }
 }

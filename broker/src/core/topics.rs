@@ -16,9 +16,12 @@ use slab::Slab;
 use super::change::SubscriptionRecord;
 use super::message::Topic;
 
-/// Topics whose matches are kept. A full cache is emptied: it fills again at the cost of one walk
-/// through the trie for each topic in use. Worst case some 100 bytes each, and 16 for each match.
-const CACHED_TOPICS_MAX: usize = 16_384;
+/// Bytes of topics and matches that are kept. A full cache is emptied: it fills again at the cost of
+/// one walk through the trie for each topic in use.
+const CACHE_BYTES_MAX: usize = 8 << 20;
+
+/// What an entry of the cache takes besides its topic and its matches.
+const CACHE_ENTRY_BYTES: usize = 128;
 
 /// A session's place in the core's table.
 pub(super) type SessionKey = u32;
@@ -71,6 +74,7 @@ pub(super) struct Topics {
     levels: Levels,
     generation: u64,
     cache: HashMap<Topic, Cached, SeedableRandomState>,
+    cache_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +110,7 @@ impl Topics {
             levels: Levels::new(state.clone()),
             generation: 0,
             cache: HashMap::with_hasher(state),
+            cache_bytes: 0,
         }
     }
 
@@ -146,16 +151,32 @@ impl Topics {
             return (name.clone(), cached.matches.clone());
         }
         let matches = Arc::new(self.walk(topic));
-        let name = match self.cache.get_key_value(topic) {
-            Some((name, _)) => name.clone(),
-            None => Topic::from(topic),
-        };
-        if self.cache.len() >= CACHED_TOPICS_MAX && !self.cache.contains_key(topic) {
+        let name = self.forget(topic).unwrap_or_else(|| Topic::from(topic));
+        let bytes = cached_bytes(&name, &matches);
+        if self.cache_bytes + bytes > CACHE_BYTES_MAX {
             self.cache.clear();
+            self.cache_bytes = 0;
         }
-        let cached = Cached { generation: self.generation, matches: matches.clone() };
-        self.cache.insert(name.clone(), cached);
+        if bytes <= CACHE_BYTES_MAX {
+            self.cache_bytes += bytes;
+            let cached = Cached { generation: self.generation, matches: matches.clone() };
+            self.cache.insert(name.clone(), cached);
+        }
         (name, matches)
+    }
+
+    /// Takes an answer out of the cache, for its topic.
+    fn forget(&mut self, topic: &str) -> Option<Topic> {
+        let (name, old) = self.cache.remove_entry(topic)?;
+        self.cache_bytes -= cached_bytes(&name, &old.matches);
+        Some(name)
+    }
+
+    #[cfg(test)]
+    pub(super) fn cache_bytes(&self) -> usize {
+        let bytes = |(topic, cached): (&Topic, &Cached)| cached_bytes(topic, &cached.matches);
+        assert_eq!(self.cache_bytes, self.cache.iter().map(bytes).sum::<usize>());
+        self.cache_bytes
     }
 
     fn child_or_new(&mut self, parent: u32, level: &str) -> u32 {
@@ -234,6 +255,12 @@ impl Topics {
     fn take(&self, node: u32, found: &mut Vec<Subscriber>) {
         found.extend_from_slice(&self.nodes[node as usize].subscribers);
     }
+}
+
+fn cached_bytes(topic: &Topic, matches: &Matches) -> usize {
+    let sessions = matches.sessions.len() * size_of::<Match>();
+    let groups = matches.groups.len() * size_of::<GroupKey>();
+    CACHE_ENTRY_BYTES + topic.len() + sessions + groups
 }
 
 /// Takes the subscriptions of each session together, in the order of the sessions' places.
