@@ -236,11 +236,11 @@ impl Broker {
         let session = &mut self.sessions[key as usize];
         let is_durable = session.is_durable();
         let qos = queued.qos;
-        let packet_id = session.take_off(queued);
-        let inflight = session.find_inflight(packet_id).expect("it was put there just now");
-        let queued = inflight.queued.as_ref().expect("it was put there just now");
-        let output = publish_output(queued, packet_id, false);
-        inflight.sent = true;
+        let message = queued.message.clone();
+        let (retain, subscription_ids) = (queued.retain, queued.subscription_ids.clone());
+        let packet_id = Some(session.take_off(queued));
+        let delivery = Delivery { message, packet_id, qos, dup: false, retain, subscription_ids };
+        let output = Output::Publish(delivery);
         self.counters.messages_sent += 1;
         let mut after = 0;
         if is_durable {

@@ -136,8 +136,9 @@ impl Session {
         self.queue_bytes
     }
 
+    /// Never open while all packet identifiers are in use.
     pub(super) fn has_window(&self) -> bool {
-        self.inflight.len() < usize::from(self.window)
+        self.inflight.len() < usize::from(self.window.min(PACKET_ID_MAX))
     }
 
     pub(super) fn queue_is_empty(&self) -> bool {
@@ -158,11 +159,12 @@ impl Session {
         Some(queued)
     }
 
-    /// Gives a message a packet identifier. The caller has seen that the window is open.
+    /// Gives a message a packet identifier, with which it is sent now. The caller has seen that the
+    /// window is open.
     pub(super) fn take_off(&mut self, queued: Queued) -> PacketId {
         let packet_id = self.unused_packet_id();
         let state = SendState::first(queued.qos).expect("QoS 0 is never in flight");
-        self.inflight.push_back(Inflight { packet_id, state, queued: Some(queued), sent: false });
+        self.inflight.push_back(Inflight { packet_id, state, queued: Some(queued), sent: true });
         packet_id
     }
 
@@ -178,14 +180,14 @@ impl Session {
         self.inflight.back_mut()
     }
 
-    /// Acknowledgements come in the order of sending, mostly: the search ends at the first.
     pub(super) fn find_inflight(&mut self, packet_id: PacketId) -> Option<&mut Inflight> {
-        self.inflight.iter_mut().find(|i| i.packet_id == packet_id)
+        let at = self.position(packet_id)?;
+        self.inflight.get_mut(at)
     }
 
     /// Frees a packet identifier.
     pub(super) fn land(&mut self, packet_id: PacketId) -> Option<Inflight> {
-        let at = self.inflight.iter().position(|i| i.packet_id == packet_id)?;
+        let at = self.position(packet_id)?;
         let landed = self.inflight.remove(at);
         if self.inflight.is_empty() && self.inflight.capacity() > 64 {
             self.inflight = VecDeque::new();
@@ -196,13 +198,11 @@ impl Session {
     /// Notes that this session needs a stored message no more.
     pub(super) fn finish(&mut self, seq: Seq) {
         let is_pending = |from: Seq, to: Seq| {
-            let flies = |i: &Inflight| {
-                let flying = i.queued.as_ref().and_then(|q| q.seq);
-                flying.is_some_and(|seq| from < seq && seq < to)
-            };
-            // The queue ascends.
+            // What flies ascends, and so does the queue.
+            let flying = self.flights().find_map(|i| i.queued.as_ref()?.seq.filter(|s| *s > from));
             let behind = self.queue.partition_point(|q| q.seq <= Some(from));
-            self.flights().any(flies) || self.queue.get(behind).is_some_and(|q| q.seq < Some(to))
+            flying.is_some_and(|seq| seq < to)
+                || self.queue.get(behind).is_some_and(|q| q.seq < Some(to))
         };
         let at = self.done.partition_point(|(_, last)| *last < seq);
         let mut first = seq;
@@ -218,8 +218,8 @@ impl Session {
             to = at + 1;
         }
         self.done.splice(from..to, [(first, last)]);
-        if self.lowest_pending().is_none_or(|lowest| lowest > self.done[0].1) {
-            let lowest = self.lowest_pending().unwrap_or(Seq(u64::MAX));
+        let lowest = self.lowest_pending().unwrap_or(Seq(u64::MAX));
+        if lowest > self.done[0].1 {
             self.done.retain(|(_, last)| *last > lowest);
         }
     }
@@ -290,12 +290,31 @@ impl Session {
         self.done = done;
     }
 
+    /// Where a packet identifier stands in what is in flight. Acknowledgements come in the order of
+    /// sending, mostly; with QoS 2 those whose PUBREL is under way still stand before the next one.
+    fn position(&self, packet_id: PacketId) -> Option<usize> {
+        let oldest = self.inflight.front()?.packet_id;
+        if oldest == packet_id {
+            return Some(0);
+        }
+        if self.is_lapped {
+            return self.inflight.iter().position(|i| i.packet_id == packet_id);
+        }
+        let age = |id: PacketId| {
+            let (id, oldest) = (u32::from(id.value()), u32::from(oldest.value()));
+            (id + u32::from(PACKET_ID_MAX) - oldest) % u32::from(PACKET_ID_MAX)
+        };
+        let at = self.inflight.binary_search_by_key(&age(packet_id), |i| age(i.packet_id)).ok()?;
+        // The identifier that is never given is as old as the first one.
+        if self.inflight[at].packet_id == packet_id { Some(at) } else { None }
+    }
+
     fn flights(&self) -> impl Iterator<Item = &Inflight> {
         self.inflight.iter().chain(&self.resend)
     }
 
     fn lowest_pending(&self) -> Option<Seq> {
-        let inflight = self.flights().filter_map(|i| i.queued.as_ref()?.seq).min();
+        let inflight = self.flights().find_map(|i| i.queued.as_ref()?.seq);
         let queued = self.queue.iter().find_map(|q| q.seq);
         match (inflight, queued) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -362,6 +381,51 @@ mod tests {
 
     fn shared(seq: u64) -> Queued {
         Queued { share: Some("$share/g/t".into()), ..queued(seq) }
+    }
+
+    #[test]
+    fn packet_ids_are_found_in_any_order_of_acknowledgement() {
+        let mut session = Session::new(SessionId(1), "c".into());
+        let mut flying = Vec::new();
+        let mut random = 1_u32;
+        // Four times round the identifiers; the first one stays, so that it is lapped.
+        for seq in 0..260_000 {
+            if session.has_window() {
+                flying.push(session.take_off(queued(seq)));
+            }
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if flying.len() > 20 {
+                let at = 1 + random as usize % (flying.len() - 1);
+                let packet_id = flying.remove(at);
+                let landed = session.land(packet_id).expect("it is in flight");
+                assert_eq!(landed.packet_id, packet_id);
+                assert!(session.land(packet_id).is_none());
+            }
+            if seq % 1_000 == 0 {
+                let ids: Vec<_> = session.flights().map(|i| i.packet_id).collect();
+                assert_eq!(ids, flying);
+                for packet_id in &flying {
+                    assert_eq!(session.find_inflight(*packet_id).unwrap().packet_id, *packet_id);
+                }
+            }
+            if seq == 130_000 {
+                assert!(session.is_lapped);
+                while let Some(packet_id) = flying.pop() {
+                    session.land(packet_id).expect("it is in flight");
+                }
+            }
+        }
+        assert!(session.find_inflight(PacketId::new(65_535).unwrap()).is_none());
+    }
+
+    #[test]
+    fn the_window_closes_when_all_packet_ids_are_in_use() {
+        let mut session = Session::new(SessionId(1), "c".into());
+        for seq in 0..u64::from(PACKET_ID_MAX) {
+            assert!(session.has_window());
+            session.take_off(queued(seq));
+        }
+        assert!(!session.has_window());
     }
 
     #[test]
