@@ -25,6 +25,8 @@ pub mod client;
 mod connack;
 mod connect;
 mod decode;
+#[cfg(test)]
+mod differential;
 mod disconnect;
 mod encode;
 mod error;
