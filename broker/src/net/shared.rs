@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::Duration;
 
+use outpost_protocol::ReasonCode;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -193,7 +194,9 @@ fn log(event: Event) {
         Event::Refused { client_id, address, reason, why } => {
             warn!(client = %client_id, %address, %reason, why, "client refused");
         }
-        Event::Disconnected { client_id, address, reason, why } if reason.is_error() => {
+        Event::Disconnected { client_id, address, reason, why }
+            if reason.is_error() && reason != ReasonCode::ServerShuttingDown =>
+        {
             warn!(client = %client_id, %address, %reason, why, "client lost");
         }
         Event::Disconnected { client_id, address, .. } => {
