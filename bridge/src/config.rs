@@ -37,7 +37,8 @@ pub struct BridgeConfig {
     #[serde(default)]
     pub tls: Option<TlsConfig>,
     /// QoS 1 and 2 messages unacknowledged in each direction, 1 to 1000; less where a broker allows
-    /// less.
+    /// less. Towards a broker that speaks 3.1.1, and so cannot say what it allows, at most 20:
+    /// Mosquitto closes the connection at the 21st.
     #[serde(default = "default_inflight_max")]
     pub inflight_max: u16,
     /// The largest packet forwarded, in bytes with its header and with the longer of its two topics,

@@ -56,6 +56,11 @@ impl Request {
     }
 }
 
+/// What a broker that speaks 3.1.1 is taken to allow, because it cannot say. Mosquitto 2.0 closes the
+/// connection when more QoS 2 messages are unreleased than its `max_inflight_messages`, 20 unless it
+/// was changed.
+pub const RECEIVE_MAXIMUM_V311: u16 = 20;
+
 /// What a broker granted: the bounds for what is sent to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -90,7 +95,10 @@ impl Peer {
         Ok(Self {
             version: request.version,
             session_present: connack.session_present,
-            receive_maximum: granted.receive_maximum().unwrap_or(u16::MAX),
+            receive_maximum: match request.version {
+                ProtocolVersion::V5 => granted.receive_maximum().unwrap_or(u16::MAX),
+                ProtocolVersion::V31 | ProtocolVersion::V311 => RECEIVE_MAXIMUM_V311,
+            },
             packet_bytes_max: granted.maximum_packet_size().unwrap_or(u32::MAX),
             maximum_qos: granted
                 .maximum_qos()
