@@ -10,7 +10,7 @@ use super::connection::{ConnId, Connection, Peer};
 use super::disconnect::End;
 use super::event::Event;
 use super::output::{ByteBuffer, Output};
-use super::session::{Session, WINDOW_MAX};
+use super::session::Session;
 use super::time::Instant;
 use super::timers::Timer;
 use super::topics::SessionKey;
@@ -120,6 +120,7 @@ impl Broker {
             outputs: Vec::new(),
             output_bytes: 0,
             parked: Default::default(),
+            answer_bytes: 0,
             unacknowledged: 0,
             received_before: 0,
             is_woken: false,
@@ -266,7 +267,7 @@ impl Broker {
         session.connection = Some(id);
         session.expiry_interval_s = expiry_s;
         session.expires_at = None;
-        session.window = receive_maximum.min(limits.inflight_max).clamp(1, WINDOW_MAX);
+        session.window = receive_maximum.min(limits.inflight_max).max(1);
         session.will = connect.will.as_ref().map(|w| Box::new(will::record(w)));
         let received_before = session.received.len();
         let client_id = session.client_id.clone();

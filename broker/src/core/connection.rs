@@ -53,6 +53,8 @@ pub(super) struct Connection {
     pub topic_aliases: Vec<Option<Topic>>,
     pub outputs: Vec<Output>,
     pub output_bytes: u64,
+    /// The part of it that are no messages: answers to what the client sent.
+    pub answer_bytes: u64,
     /// What waits for a commit, with the number of its batch, in the order in which it leaves.
     pub parked: VecDeque<(u64, Output)>,
     /// QoS 1 messages taken and not yet acknowledged.
@@ -69,11 +71,15 @@ pub(super) struct Connection {
 impl Connection {
     /// What an output counts towards the limit of a slow connection.
     pub(super) fn push(&mut self, output: Output) {
-        self.output_bytes += match &output {
+        let bytes = match &output {
             Output::Publish(delivery) => delivery.message.bytes() + PACKET_OVERHEAD,
-            Output::Encoded(bytes) => bytes.len() as u64,
+            Output::Encoded(bytes) => bytes.len() as u64 + PACKET_OVERHEAD,
             _ => PACKET_OVERHEAD,
         };
+        self.output_bytes += bytes;
+        if !matches!(output, Output::Publish(_)) {
+            self.answer_bytes += bytes;
+        }
         if matches!(output, Output::Ack(AckKind::PubAck, ..)) {
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
         }

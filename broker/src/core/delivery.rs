@@ -125,11 +125,31 @@ impl Broker {
 
     /// Whether the queue of a session takes no more.
     pub(super) fn is_full(&self, key: SessionKey) -> bool {
+        self.is_full_by_itself(key) || self.is_full_in_all()
+    }
+
+    /// Whether a session has reached its own limits.
+    pub(super) fn is_full_by_itself(&self, key: SessionKey) -> bool {
         let limits = &self.settings.limits;
         let session = &self.sessions[key as usize];
         session.messages() >= limits.queue_messages_max as usize
             || session.queue_bytes() >= limits.queue_bytes_max
-            || self.waiting_bytes >= limits.queue_total_bytes_max
+    }
+
+    /// Whether all queues together have reached their limit.
+    pub(super) fn is_full_in_all(&self) -> bool {
+        self.waiting_bytes >= self.settings.limits.queue_total_bytes_max
+    }
+
+    /// Drops what has expired at the front of a queue. True: there was something.
+    pub(super) fn drop_expired(&mut self, now: Instant, key: SessionKey) -> bool {
+        let mut has_dropped = false;
+        while let Some(queued) = self.sessions[key as usize].dequeue_expired(now) {
+            self.counters.dropped_expired += 1;
+            self.finish(now, key, &queued);
+            has_dropped = true;
+        }
+        has_dropped
     }
 
     /// Retained messages for subscriptions made, as far as window and buffer allow. The rest follows
@@ -279,6 +299,15 @@ impl Broker {
     pub(super) fn announce_room(&mut self, key: SessionKey) {
         if self.sessions[key as usize].is_awaited && !self.is_full(key) {
             self.sessions[key as usize].is_awaited = false;
+            self.wake_waiting();
+        }
+        self.announce_room_in_all();
+    }
+
+    /// Wakes who waits for room in all queues together.
+    pub(super) fn announce_room_in_all(&mut self) {
+        if self.is_total_awaited && !self.is_full_in_all() {
+            self.is_total_awaited = false;
             self.wake_waiting();
         }
     }

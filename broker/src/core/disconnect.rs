@@ -193,6 +193,7 @@ impl Broker {
         if session.is_awaited {
             self.wake_waiting();
         }
+        self.announce_room_in_all();
     }
 
     fn take_all_shared(&mut self, now: Instant, key: SessionKey) -> Vec<Queued> {

@@ -9,7 +9,8 @@ use outpost_protocol::QoS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueFull {
     /// The publisher is told: 5.0 gets PUBACK or PUBREC with 0x97 (Quota exceeded), 3.1.1 waits for
-    /// its acknowledgement until there is room. Nothing that was acknowledged is dropped.
+    /// its acknowledgement until there is room. Nothing that was acknowledged is dropped. A will,
+    /// whose publisher is gone, is not queued; that is counted and logged.
     Reject,
     /// The oldest message that is not in flight makes room; counted and logged.
     DropOldest,
@@ -43,7 +44,8 @@ pub struct Limits {
     pub queue_total_bytes_max: u64,
     /// What a full queue does.
     pub queue_full: QueueFull,
-    /// Bytes that may wait for one slow connection before QoS 0 messages to it are dropped.
+    /// Bytes that may wait for one slow connection before QoS 0 messages to it are dropped. Also the
+    /// bytes of answers (32 for each) that may wait before nothing more is read from it.
     pub output_bytes_max: u32,
     /// Retained messages.
     pub retained_messages_max: u32,

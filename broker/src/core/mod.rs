@@ -123,6 +123,8 @@ pub struct Broker {
     /// Stored messages that sessions wait for: how many, and the message's bytes.
     waiting: HashMap<Seq, Waiting, SeedableRandomState>,
     waiting_bytes: u64,
+    /// Somebody waits for room, perhaps for room in all queues together.
+    is_total_awaited: bool,
     pending: Pending,
     next_seq: Seq,
     next_session: u32,
@@ -162,6 +164,7 @@ impl Broker {
             retained_full: Throttle::default(),
             waiting: HashMap::with_hasher(state),
             waiting_bytes: 0,
+            is_total_awaited: false,
             pending: Pending::new(settings.commit),
             next_seq: Seq(1),
             next_session: 1,
@@ -207,6 +210,9 @@ impl Broker {
         };
         if handled == Handled::Done {
             self.counters.packets_received += 1;
+            if let Some(connection) = self.connection_mut(id) {
+                connection.waits_since = None;
+            }
         }
         handled
     }
@@ -266,12 +272,21 @@ impl Broker {
         let Some(connection) = self.connection_mut(id) else { return Vec::new() };
         let outputs = std::mem::take(&mut connection.outputs);
         connection.output_bytes = 0;
+        connection.answer_bytes = 0;
         let session = connection.session;
         self.counters.packets_sent += outputs.len() as u64;
         if let Some(session) = session {
             self.send_retained_ahead(now, session);
         }
         outputs
+    }
+
+    /// Whether a client sends without reading the answers: more than `output_bytes_max` of them wait.
+    /// Nothing is to be read from it until [`Self::poll_output`] has taken them.
+    pub fn is_flooded(&self, id: ConnId) -> bool {
+        let answers_max = u64::from(self.settings.limits.output_bytes_max);
+        let connection = self.connections.get(id.index()).filter(|c| c.id == id);
+        connection.is_some_and(|c| c.answer_bytes > answers_max)
     }
 
     /// Whether [`Self::poll_output`] would give something.

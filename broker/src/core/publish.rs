@@ -9,7 +9,7 @@ use super::connection::ConnId;
 use super::event::Event;
 use super::message::{Message, Topic};
 use super::output::{AckKind, ByteBuffer, Output};
-use super::route::Routed;
+use super::route::{Origin, Routed};
 use super::time::Instant;
 use super::timers::Timer;
 use super::topics::{Matches, SessionKey};
@@ -53,7 +53,7 @@ impl Broker {
         let message = Arc::new(message(now, topic, publish));
         self.counters.messages_received += 1;
         let is_retained_stored = message.retain && self.retain(now, &message);
-        let routed = self.route(now, &message, &matches, Some(session));
+        let routed = self.route(now, &message, &matches, Origin::Client(session));
         self.acknowledge_publish(now, id, session, publish, routed, is_retained_stored);
         Handled::Done
     }
@@ -198,31 +198,43 @@ impl Broker {
             // The store cannot keep up: the publisher's own TCP window slows it down.
             return Some(self.wait(now, id));
         }
-        if publish.retain && !publish.payload.is_empty() && !self.has_retained_room(topic, publish)
+        let bytes = (topic.len() + publish.payload.len()) as u64;
+        if publish.retain
+            && !publish.payload.is_empty()
+            && !self.has_retained_room(now, topic, bytes)
         {
-            self.counters.dropped_retained_full += 1;
-            if let Some(times) = self.retained_full.tell(now) {
-                let what = "the table of retained messages".into();
-                self.push_event(Event::Full { what, done: "a message was refused", times });
-            }
             return Some(self.refuse(now, id, publish, ReasonCode::QuotaExceeded));
         }
-        let session = self.refused_by(publish.qos, matches)?;
+        let session = loop {
+            let session = self.refused_by(publish.qos, matches)?;
+            if !self.drop_expired(now, session) {
+                break session;
+            }
+        };
         self.push_full_event(now, session, "publishers are refused or have to wait");
         if self.is_v5(id) {
             return Some(self.refuse(now, id, publish, ReasonCode::QuotaExceeded));
         }
         self.sessions[session as usize].is_awaited = true;
+        self.is_total_awaited |= self.is_full_in_all();
         Some(self.wait(now, id))
     }
 
-    fn has_retained_room(&self, topic: &Topic, publish: &Publish<'_>) -> bool {
+    /// Whether a message of so many bytes may be retained. Where not, that is counted and told.
+    pub(super) fn has_retained_room(&mut self, now: Instant, topic: &Topic, bytes: u64) -> bool {
         let limits = &self.settings.limits;
         let old = self.retained.find(topic);
         let messages = self.retained.len() + usize::from(old.is_none());
-        let bytes = self.retained.bytes() + (topic.len() + publish.payload.len()) as u64;
-        messages <= limits.retained_messages_max as usize
-            && bytes - old.map_or(0, |m| m.bytes()) <= limits.retained_bytes_max
+        let bytes = self.retained.bytes() - old.map_or(0, |m| m.bytes()) + bytes;
+        if messages <= limits.retained_messages_max as usize && bytes <= limits.retained_bytes_max {
+            return true;
+        }
+        self.counters.dropped_retained_full += 1;
+        if let Some(times) = self.retained_full.tell(now) {
+            let what = "the table of retained messages".into();
+            self.push_event(Event::Full { what, done: "a message was refused", times });
+        }
+        false
     }
 
     /// The message is not taken, and its publisher is told where there is a way to.
@@ -273,7 +285,6 @@ impl Broker {
         routed: Routed,
         is_retained_stored: bool,
     ) {
-        self.connections[id.index()].waits_since = None;
         let Some(packet_id) = publish.packet_id else {
             return;
         };

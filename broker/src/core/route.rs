@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use outpost_protocol::QoS;
+use outpost_protocol::{QoS, TopicFilter};
 use slab::Slab;
 
 use super::Broker;
@@ -13,7 +13,7 @@ use super::limits::QueueFull;
 use super::message::Message;
 use super::session::Queued;
 use super::time::Instant;
-use super::topics::{GroupKey, Match, Matches, SessionKey, Subscriber};
+use super::topics::{GroupKey, Match, Matches, SessionKey, Subscriber, gather};
 
 /// The shared subscriptions: `$share/name/filter` and its members.
 #[derive(Debug, Default)]
@@ -48,6 +48,26 @@ struct Receiver {
     retain: bool,
     subscription_ids: Option<Arc<[u32]>>,
     share: Option<Arc<str>>,
+}
+
+/// Where a message comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin {
+    /// A client that was asked to wait, or told, where a queue was full.
+    Client(SessionKey),
+    /// The will of a session.
+    Will(SessionKey),
+    /// The broker itself.
+    Broker,
+}
+
+impl Origin {
+    fn publisher(self) -> Option<SessionKey> {
+        match self {
+            Self::Client(key) | Self::Will(key) => Some(key),
+            Self::Broker => None,
+        }
+    }
 }
 
 impl Receiver {
@@ -92,19 +112,21 @@ impl Broker {
         now: Instant,
         message: &Arc<Message>,
         matches: &Matches,
-        publisher: Option<SessionKey>,
+        origin: Origin,
     ) -> Routed {
         let mut routed = Routed::default();
         let mut stored: Vec<(SessionKey, Queued)> = Vec::new();
         let mut targets: Vec<Target> = Vec::new();
         let mut copies: Vec<(SessionKey, Queued)> = Vec::new();
         for found in &matches.sessions {
-            if found.no_local && publisher == Some(found.session) {
-                continue; // [MQTT-3.8.3-3]
-            }
+            let receiver = if found.no_local && origin.publisher() == Some(found.session) {
+                let Some(own) = self.match_own(found.session, &message.topic) else { continue };
+                receiver(message, &own)
+            } else {
+                receiver(message, found)
+            };
             routed.receivers += 1;
-            let receiver = receiver(message, found);
-            self.hand_over(now, message, receiver, &mut stored, &mut targets);
+            self.hand_over(now, message, origin, receiver, &mut stored, &mut targets);
         }
         for group in &matches.groups {
             let Some(receiver) = self.choose_member(*group, message) else { continue };
@@ -116,7 +138,7 @@ impl Broker {
                 copies.push((receiver.session, receiver.queued(message)));
                 continue;
             }
-            self.hand_over(now, message, receiver, &mut stored, &mut targets);
+            self.hand_over(now, message, origin, receiver, &mut stored, &mut targets);
         }
         if !targets.is_empty() {
             routed.is_stored = true;
@@ -130,6 +152,17 @@ impl Broker {
             self.enqueue_stored(now, key, queued);
         }
         routed
+    }
+
+    /// What a session gets of its own messages: what it subscribed to without No Local
+    /// [MQTT-3.8.3-3].
+    fn match_own(&self, key: SessionKey, topic: &str) -> Option<Match> {
+        let takes = |filter: &str, record: &SubscriptionRecord| {
+            let checked = TopicFilter::new(filter);
+            !record.no_local && checked.is_ok_and(|f| f.share_name().is_none() && f.matches(topic))
+        };
+        let subscriptions = self.sessions[key as usize].subscriptions.iter();
+        gather(key, subscriptions.filter(|(f, r)| takes(f, r)).map(|(_, record)| *record))
     }
 
     /// A durable session among the receivers whose full queue refuses the message.
@@ -249,6 +282,7 @@ impl Broker {
         &mut self,
         now: Instant,
         message: &Arc<Message>,
+        origin: Origin,
         receiver: Receiver,
         stored: &mut Vec<(SessionKey, Queued)>,
         targets: &mut Vec<Target>,
@@ -262,7 +296,7 @@ impl Broker {
         let session = &self.sessions[key as usize];
         if !session.is_durable() {
             self.enqueue(now, key, queued);
-        } else if self.make_room(now, key) {
+        } else if self.make_room(now, key, origin, message.bytes()) {
             targets.push(Target {
                 session: self.sessions[key as usize].id,
                 qos: queued.qos,
@@ -275,26 +309,35 @@ impl Broker {
     }
 
     /// What the policy says of a durable session with a full queue. False: the message is not for it.
-    fn make_room(&mut self, now: Instant, key: SessionKey) -> bool {
-        if !self.is_full(key) {
+    fn make_room(&mut self, now: Instant, key: SessionKey, origin: Origin, bytes: u64) -> bool {
+        if !self.is_full(key) || self.drop_expired(now, key) && !self.is_full(key) {
             return true;
         }
-        match self.settings.limits.queue_full {
-            // The publisher was asked before; who publishes without one (a will) goes beyond.
-            QueueFull::Reject => true,
-            QueueFull::DropNewest => {
-                self.counters.dropped_full += 1;
-                self.push_full_event(now, key, "the newest message was dropped");
-                false
-            }
-            QueueFull::DropOldest => {
-                let Some(oldest) = self.sessions[key as usize].dequeue() else { return false };
-                self.finish(now, key, &oldest);
-                self.counters.dropped_full += 1;
-                self.push_full_event(now, key, "the oldest message was dropped");
-                true
-            }
+        let is_kept = match (self.settings.limits.queue_full, origin) {
+            // Its publisher was asked, and there was room. What is over now is one message.
+            (QueueFull::Reject, Origin::Client(_)) => return true,
+            (QueueFull::Reject | QueueFull::DropNewest, _) => false,
+            (QueueFull::DropOldest, _) => self.drop_oldest(now, key, bytes),
+        };
+        if !is_kept {
+            self.counters.dropped_full += 1;
+            self.push_full_event(now, key, "the newest message was dropped");
         }
+        is_kept
+    }
+
+    /// Drops what waits longest until there is room. Where all queues together are full, the session
+    /// gives up as many bytes as it is to get, and thereby its part in it. False: that is not enough.
+    fn drop_oldest(&mut self, now: Instant, key: SessionKey, bytes: u64) -> bool {
+        let mut freed = 0;
+        while self.is_full(key) && (freed < bytes || self.is_full_by_itself(key)) {
+            let Some(oldest) = self.sessions[key as usize].dequeue() else { return false };
+            freed += oldest.message.bytes();
+            self.finish(now, key, &oldest);
+            self.counters.dropped_full += 1;
+            self.push_full_event(now, key, "the oldest message was dropped");
+        }
+        true
     }
 
     /// The member whose turn it is among those that can take a message best, and takes the turn.

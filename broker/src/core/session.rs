@@ -21,9 +21,6 @@ use super::time::Instant;
 /// its own SUBSCRIBE, as it passes the identifiers of messages on to another broker unaltered.
 const PACKET_ID_MAX: u16 = 65_534;
 
-/// The widest window: with all of it in flight, one identifier is still found.
-pub(super) const WINDOW_MAX: u16 = PACKET_ID_MAX - 1;
-
 /// A session, connected or not.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -157,6 +154,11 @@ impl Session {
             self.queue = VecDeque::new();
         }
         Some(queued)
+    }
+
+    /// The next of the queue, if it has expired.
+    pub(super) fn dequeue_expired(&mut self, now: Instant) -> Option<Queued> {
+        if self.queue.front()?.message.is_expired(now) { self.dequeue() } else { None }
     }
 
     /// Gives a message a packet identifier, with which it is sent now. The caller has seen that the

@@ -6,6 +6,7 @@ use outpost_protocol::QoS;
 
 use super::Broker;
 use super::message::Message;
+use super::route::Origin;
 use super::time::Instant;
 use super::timers::Timer;
 
@@ -92,6 +93,6 @@ impl Broker {
         let message = Message::new(topic, QoS::AtMostOnce, true, None, b"", payload);
         let message = Arc::new(message);
         self.retain(now, &message);
-        self.route(now, &message, &matches, None);
+        self.route(now, &message, &matches, Origin::Broker);
     }
 }

@@ -6,6 +6,8 @@ mod check;
 mod flows;
 mod limits;
 mod ordering;
+mod properties;
+mod queue_full;
 mod retained;
 mod shared;
 mod takeover;

@@ -44,7 +44,7 @@ pub(super) struct Matches {
 pub(super) struct Match {
     pub session: SessionKey,
     pub qos: QoS,
-    /// All of them ask for No Local.
+    /// One of them asks for No Local.
     pub no_local: bool,
     pub retain_as_published: bool,
     pub subscription_ids: Option<Arc<[u32]>>,
@@ -218,7 +218,7 @@ impl Topics {
         // A wildcard at the first level does not take topics that begin with `$` [MQTT-4.7.2-1].
         let wildcards = !topic.starts_with('$');
         self.walk_level(ROOT, Some(topic), wildcards, &mut found);
-        gather(&found)
+        gather_all(&found)
     }
 
     /// Depth is bounded by the levels of the deepest filter, which the core limits.
@@ -263,8 +263,25 @@ fn cached_bytes(topic: &Topic, matches: &Matches) -> usize {
     CACHE_ENTRY_BYTES + topic.len() + sessions + groups
 }
 
+/// Takes the subscriptions of one session together.
+pub(super) fn gather(
+    session: SessionKey,
+    records: impl Iterator<Item = SubscriptionRecord>,
+) -> Option<Match> {
+    let mut records: Vec<SubscriptionRecord> = records.collect();
+    records.sort_by_key(|record| record.subscription_id);
+    let ids: Vec<u32> = records.iter().filter_map(|r| r.subscription_id).collect();
+    Some(Match {
+        session,
+        qos: records.iter().map(|r| r.qos).max()?,
+        no_local: records.iter().any(|r| r.no_local),
+        retain_as_published: records.iter().any(|r| r.retain_as_published),
+        subscription_ids: if ids.is_empty() { None } else { Some(ids.into()) },
+    })
+}
+
 /// Takes the subscriptions of each session together, in the order of the sessions' places.
-fn gather(found: &[Subscriber]) -> Matches {
+fn gather_all(found: &[Subscriber]) -> Matches {
     let mut matches = Matches::default();
     let mut single = Vec::with_capacity(found.len());
     for subscriber in found {
@@ -273,16 +290,9 @@ fn gather(found: &[Subscriber]) -> Matches {
             Subscriber::Group(group) => matches.groups.push(*group),
         }
     }
-    single.sort_by_key(|(session, record)| (*session, record.subscription_id));
+    single.sort_by_key(|(session, _)| *session);
     for same in single.chunk_by(|a, b| a.0 == b.0) {
-        let ids: Vec<u32> = same.iter().filter_map(|(_, r)| r.subscription_id).collect();
-        matches.sessions.push(Match {
-            session: same[0].0,
-            qos: same.iter().map(|(_, r)| r.qos).max().expect("a chunk is never empty"),
-            no_local: same.iter().all(|(_, r)| r.no_local),
-            retain_as_published: same.iter().any(|(_, r)| r.retain_as_published),
-            subscription_ids: if ids.is_empty() { None } else { Some(ids.into()) },
-        });
+        matches.sessions.extend(gather(same[0].0, same.iter().map(|(_, record)| *record)));
     }
     matches
 }

@@ -9,6 +9,7 @@ use super::Broker;
 use super::change::{SessionId, WillRecord};
 use super::message::{Message, Topic};
 use super::publish::forwarded;
+use super::route::Origin;
 use super::time::Instant;
 use super::timers::Timer;
 use super::topics::SessionKey;
@@ -71,10 +72,13 @@ impl Broker {
             template.properties().as_encoded(),
             template.payload(),
         ));
-        if message.retain {
+        let is_erasing = message.payload().is_empty();
+        if message.retain
+            && (is_erasing || self.has_retained_room(now, &message.topic, message.bytes()))
+        {
             self.retain(now, &message);
         }
-        self.route(now, &message, &matches, Some(key));
+        self.route(now, &message, &matches, Origin::Will(key));
         self.pending.urgent(now);
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     bytes_written: u64,
     /// The core has closed it: what is to be written is the last.
     is_closing: bool,
+    /// It does not read what it is answered: nothing is read from it either.
+    is_flooded: bool,
 }
 
 /// The core's connection. However its task ends, the core hears of it.
@@ -76,6 +78,7 @@ struct Burst {
     waits: bool,
     outputs: Vec<Output>,
     has_more: bool,
+    is_flooded: bool,
     now: Instant,
 }
 
@@ -104,6 +107,7 @@ impl Connection {
             bytes_read: 0,
             bytes_written: 0,
             is_closing: false,
+            is_flooded: false,
         }
     }
 
@@ -125,7 +129,12 @@ impl Connection {
             if self.is_closing {
                 return if can_send { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
-            let burst = match self.poll_burst(cx, has_entered, can_send)? {
+            let burst = if self.is_flooded && !can_send {
+                Poll::Pending
+            } else {
+                self.poll_burst(cx, has_entered, can_send)?
+            };
+            let burst = match burst {
                 Poll::Ready(burst) => burst,
                 // The core has the waker: what came since wakes the task again.
                 Poll::Pending if has_entered && !(has_more && can_send) => return Poll::Pending,
@@ -133,6 +142,7 @@ impl Connection {
             };
             has_entered = true;
             has_more = burst.has_more;
+            self.is_flooded = burst.is_flooded;
             self.is_retry |= burst.waits;
             self.send(cx, &burst)?;
         }
@@ -240,6 +250,7 @@ impl Connection {
                 burst.outputs = core.broker.poll_output(core.now, id);
                 burst.has_more = core.broker.has_output(id);
             }
+            burst.is_flooded = core.broker.is_flooded(id);
             burst.now = core.now;
             burst
         })
