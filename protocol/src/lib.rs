@@ -4,8 +4,8 @@
 //! knows no socket, clock, file or allocator, and it depends on nothing: bytes come in as slices,
 //! packets borrow from them, time is an argument.
 //!
-//! - [`decode`] takes the next packet from a byte stream, and tells incomplete from malformed from
-//!   too large. It never panics, never allocates and reads each byte of a packet at most twice.
+//! - [`decode()`] takes the next packet from a byte stream, and tells incomplete from malformed from
+//!   too large. It never panics, never allocates and never reads past the packet.
 //! - Every packet has `encode` and `encoded_len`; [`Buffer`] is where the bytes go.
 //! - [`Properties`] are kept in wire form and can be forwarded as they came.
 //! - [`TopicName`] and [`TopicFilter`] cannot exist unchecked.
