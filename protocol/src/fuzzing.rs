@@ -2,6 +2,7 @@
 //! replay the committed corpus. Every function panics where a promise of this crate is broken.
 
 mod build;
+mod client;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use crate::{
 };
 
 pub use build::with_packet;
+pub use client::client;
 
 /// Large enough for every input that a fuzzer makes.
 const MAX_SIZE: u32 = MAX_REMAINING_LENGTH;

@@ -90,6 +90,11 @@ fn corpus_of_packet_stream() {
     replay("packet_stream", packet_stream);
 }
 
+#[test]
+fn corpus_of_client() {
+    replay("client", client);
+}
+
 /// Bytes that `with_packet` makes a packet of: the first says which.
 fn packet_seed(kind: u8) -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), 1..300).prop_map(move |mut seed| {
@@ -241,6 +246,11 @@ proptest! {
             }
         }
         packet_stream(&data);
+    }
+
+    #[test]
+    fn scripts_for_the_client(version in 0..3_u8, script in vec(any::<u8>(), 0..400)) {
+        client(&[&[version, 0, 0, 11, 0, 2, 0], &script[..]].concat());
     }
 
     /// Few different characters, so that wildcards, separators and `$share` come together often.
