@@ -180,12 +180,20 @@ impl Encoder {
             return None;
         }
         let topic = &delivery.message.topic;
-        if let Some(alias) = self.aliases.get(topic) {
-            return Some(Alias::Known(*alias));
+        let known = self.aliases.get(topic).copied();
+        if self.maximum_packet_size != u32::MAX {
+            // Instead of a short topic, or with its topic, an alias makes the packet longer.
+            let saved = if known.is_some() { topic.len() as u64 } else { 0 };
+            let len = delivery.encoded_len_max() - saved + ALIAS_LEN_MAX;
+            if len > u64::from(self.maximum_packet_size) {
+                return None;
+            }
         }
-        let alias = u16::try_from(self.aliases.len()).ok()? + 1;
-        let with_alias = delivery.encoded_len_max() + ALIAS_LEN;
-        if alias > self.topic_alias_maximum || with_alias > u64::from(self.maximum_packet_size) {
+        if let Some(alias) = known {
+            return Some(Alias::Known(alias));
+        }
+        let alias = u16::try_from(self.aliases.len() + 1).ok()?;
+        if alias > self.topic_alias_maximum {
             return None;
         }
         self.aliases.insert(topic.clone(), alias);
@@ -216,7 +224,8 @@ impl Encoder {
 }
 
 const FITS: &str = "a packet that was received fits into a packet that is sent";
-const ALIAS_LEN: u64 = 3;
+/// The property, and a byte more in each of the two lengths of the packet.
+const ALIAS_LEN_MAX: u64 = 5;
 
 enum Alias {
     Known(u16),

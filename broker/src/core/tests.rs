@@ -1,8 +1,10 @@
 //! The core driven by hand: no sockets, no files, virtual time. `bed` is what the tests stand on,
 //! `check` compares what the core holds with itself and with the store after every step.
 
+mod alias;
 mod bed;
 mod check;
+mod expiry;
 mod flows;
 mod limits;
 mod ordering;
