@@ -26,6 +26,10 @@ impl Broker {
         key: SessionKey,
         ack: &PubRec<'_>,
     ) -> Handled {
+        if self.sessions[key as usize].is_to_resend(ack.packet_id) {
+            // The client may mean what it got on a former connection; it is asked again.
+            return Handled::Done;
+        }
         if self.sessions[key as usize].find_inflight(ack.packet_id).is_none() {
             // The identifier may come from before a session was lost: the client is helped to its
             // end of the flow [MQTT-4.3.3-5].

@@ -72,12 +72,22 @@ impl Broker {
         }
         let key = resumed.unwrap_or_else(|| self.new_session(client_id.clone()));
         let granted = self.attach(now, id, key, connect, session_present, assigned);
-        self.send_connack(id, &granted, authentication);
-        self.push_connected_event(id, &client_id, session_present);
         self.touch_session(now, key);
+        // What the CONNACK says of the session has to be true after a crash as well.
+        let after = self.pending.gone_after(now, &client_id);
+        self.send_connack(id, after, &granted, authentication);
+        self.push_connected_event(id, &client_id, session_present);
+        if self.connections[id.index()].parked.is_empty() {
+            self.accept(now, id, key);
+        }
+        id
+    }
+
+    /// The CONNACK is on its way: what waits for the client may follow.
+    pub(super) fn accept(&mut self, now: Instant, id: ConnId, key: SessionKey) {
+        self.connections[id.index()].is_accepted = true;
         self.pump(now, key);
         self.send_retained_ahead(now, key);
-        id
     }
 
     /// Ends the sessions of parts of this program that are no more: a bridge that was taken out of
@@ -123,6 +133,7 @@ impl Broker {
             answer_bytes: 0,
             unacknowledged: 0,
             received_before: 0,
+            is_accepted: false,
             is_woken: false,
             waits_since: None,
         });
@@ -276,6 +287,9 @@ impl Broker {
             for filter in session.subscriptions.keys() {
                 self.pending.put_subscription(session.id, filter.clone(), None);
             }
+            if session.is_stored_durable {
+                self.pending.leave(client_id.clone());
+            }
         }
 
         let connection = &mut self.connections[id.index()];
@@ -299,7 +313,13 @@ impl Broker {
         }
     }
 
-    fn send_connack(&mut self, id: ConnId, granted: &Granted, authentication: &[Property<'_>]) {
+    fn send_connack(
+        &mut self,
+        id: ConnId,
+        after: u64,
+        granted: &Granted,
+        authentication: &[Property<'_>],
+    ) {
         let limits = &self.settings.limits;
         let mut list: Vec<Property<'_>> = Vec::new();
         list.extend(granted.session_expiry_interval_s.map(Property::SessionExpiryInterval));
@@ -322,7 +342,7 @@ impl Broker {
         };
         let mut bytes = ByteBuffer::default();
         connack.encode(connection.version, &mut bytes).expect("a client identifier fits");
-        self.push_output(id, Output::Encoded(bytes.0.into_boxed_slice()));
+        self.push_after(id, after, Output::Encoded(bytes.0.into_boxed_slice()));
     }
 
     fn push_connected_event(&mut self, id: ConnId, client_id: &str, session_present: bool) {

@@ -62,6 +62,8 @@ pub(super) struct Connection {
     /// QoS 2 messages of former connections that were not released when this one began: its quota
     /// began anew (MQTT 5.0, 4.9).
     pub received_before: usize,
+    /// Its CONNACK has gone out; nothing else may before [MQTT-3.2.0-1].
+    pub is_accepted: bool,
     /// It is to be woken already.
     pub is_woken: bool,
     /// Since when a packet of it waits for room.

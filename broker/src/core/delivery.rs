@@ -26,6 +26,9 @@ impl Broker {
         let Some(id) = self.sessions[key as usize].connection else { return };
         let output_bytes_max = u64::from(self.settings.limits.output_bytes_max);
         let Some(connection) = self.connections.get_mut(id.index()) else { return };
+        if !connection.is_accepted {
+            return;
+        }
         if connection.output_bytes > output_bytes_max {
             self.counters.dropped_slow += 1;
             return;
@@ -81,6 +84,9 @@ impl Broker {
     /// Sends from the queue while the window is open.
     pub(super) fn pump(&mut self, now: Instant, key: SessionKey) {
         let Some(id) = self.sessions[key as usize].connection else { return };
+        if !self.connections[id.index()].is_accepted {
+            return;
+        }
         while self.sessions[key as usize].has_window() {
             if self.resend_next(key, id) {
                 continue;

@@ -73,7 +73,7 @@ impl Broker {
         if connection.session.is_none() {
             return;
         }
-        if connection.version == ProtocolVersion::V5 {
+        if connection.version == ProtocolVersion::V5 && connection.is_accepted {
             let list = [Property::ReasonString(why)];
             let properties =
                 if connection.wants_reasons { Properties::list(&list) } else { Properties::EMPTY };
@@ -160,7 +160,9 @@ impl Broker {
         let left = self.take_all_shared(now, key);
         let session = &mut self.sessions[key as usize];
         let id = session.id;
-        let has_rows = session.is_stored || session.is_durable();
+        // One that was never committed may have rows in the open batch.
+        let has_rows = session.is_stored || session.is_dirty || session.is_durable();
+        let was_kept = session.is_stored_durable;
         for (filter, record) in std::mem::take(&mut session.subscriptions) {
             self.remove_route(key, &filter, record);
             if has_rows {
@@ -182,6 +184,9 @@ impl Broker {
         if has_rows {
             self.pending.remove_session(id);
             self.pending.lazy(now);
+        }
+        if was_kept {
+            self.pending.leave(session.client_id.clone());
         }
         let dropped = dropped.len();
         self.counters.dropped_session_ended += dropped as u64;

@@ -185,6 +185,9 @@ impl Broker {
         let Some(connection) = self.connection_mut(id) else { return Handled::Closed };
         let Some(session) = connection.session else { return Handled::Closed };
         connection.last_packet_at = now;
+        if !connection.is_accepted {
+            return Handled::Wait;
+        }
         let handled = match packet {
             Packet::Publish(publish) => self.handle_publish(now, id, session, publish),
             Packet::PubAck(ack) => self.handle_puback(now, id, session, ack),

@@ -50,6 +50,8 @@ pub(super) struct Pending {
     under_commit: Option<(u64, u64)>,
     committed: u64,
     parked: VecDeque<(u64, ConnId)>,
+    /// Clients whose stored session is over, until the batch that says so is committed.
+    leaving: BTreeMap<Arc<str>, u64>,
 }
 
 impl Pending {
@@ -65,6 +67,7 @@ impl Pending {
             under_commit: None,
             committed: 0,
             parked: VecDeque::new(),
+            leaving: BTreeMap::new(),
         }
     }
 
@@ -107,6 +110,21 @@ impl Pending {
 
     pub(super) fn remove_session(&mut self, session: SessionId) {
         self.batch.sessions.insert(session, None);
+    }
+
+    /// Notes that the stored session of a client is over with the open batch.
+    pub(super) fn leave(&mut self, client_id: Arc<str>) {
+        self.leaving.insert(client_id, self.batch.number);
+    }
+
+    /// The batch after whose commit no crash brings back what a client's session was before; 0:
+    /// none can.
+    pub(super) fn gone_after(&mut self, now: Instant, client_id: &str) -> u64 {
+        match self.leaving.get(client_id).copied() {
+            Some(batch) if batch == self.batch.number => self.urgent(now),
+            Some(batch) => batch,
+            None => 0,
+        }
     }
 
     pub(super) fn urgent(&mut self, now: Instant) -> u64 {
@@ -174,6 +192,7 @@ impl Broker {
     pub fn handle_committed(&mut self, now: Instant, number: u64) {
         self.pending.committed = number;
         self.pending.under_commit = None;
+        self.pending.leaving.retain(|_, batch| *batch > number);
         while let Some((_, id)) = self.pending.parked.pop_front_if(|(batch, _)| *batch <= number) {
             self.release_parked(now, id);
         }
@@ -189,10 +208,12 @@ impl Broker {
         {
             connection.push(output);
         }
-        let session = connection.session;
+        let (session, is_accepted) = (connection.session, connection.is_accepted);
         self.wake(id);
-        if let Some(session) = session {
-            self.send_retained_ahead(now, session);
+        match session {
+            Some(session) if is_accepted => self.send_retained_ahead(now, session),
+            Some(session) => self.accept(now, id, session),
+            None => {}
         }
     }
 
@@ -248,6 +269,7 @@ impl Broker {
                 records.insert(session.id, keeps.then(|| session.record(self.next_seq)));
             }
             session.is_stored = keeps;
+            session.is_stored_durable = session.is_durable();
         }
         records
     }

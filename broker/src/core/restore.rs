@@ -41,8 +41,11 @@ impl Broker {
         for (seq, queued) in loaded.messages {
             self.restore_message(now, seq, queued, &records, &mut inflight);
         }
+        for (key, record) in records.values() {
+            self.restore_flows(*key, record, &mut inflight);
+        }
+        // A will may be due: all sessions are complete before it is routed to them.
         for (key, record) in records.into_values() {
-            self.restore_flows(key, &record, &mut inflight);
             self.restart_session(now, key, &record);
         }
     }
@@ -53,6 +56,7 @@ impl Broker {
         session.will = record.will.clone().map(Box::new);
         session.received = record.received.iter().filter_map(|id| PacketId::new(*id)).collect();
         session.is_stored = true;
+        session.is_stored_durable = session.is_durable();
         self.insert_session(session)
     }
 

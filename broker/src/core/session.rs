@@ -54,6 +54,8 @@ pub(super) struct Session {
     pub full: Throttle,
     /// The store has a row of it.
     pub is_stored: bool,
+    /// By that row it outlives its connection.
+    pub is_stored_durable: bool,
     /// Its row is to be written with the open batch.
     pub is_dirty: bool,
 }
@@ -112,6 +114,7 @@ impl Session {
             is_lapped: false,
             full: Throttle::default(),
             is_stored: false,
+            is_stored_durable: false,
             is_dirty: false,
             done: Vec::new(),
             is_awaited: false,
@@ -185,6 +188,11 @@ impl Session {
     pub(super) fn find_inflight(&mut self, packet_id: PacketId) -> Option<&mut Inflight> {
         let at = self.position(packet_id)?;
         self.inflight.get_mut(at)
+    }
+
+    /// A packet identifier is in flight from a former connection, and not sent again yet.
+    pub(super) fn is_to_resend(&self, packet_id: PacketId) -> bool {
+        self.resend.iter().any(|i| i.packet_id == packet_id)
     }
 
     /// Frees a packet identifier.

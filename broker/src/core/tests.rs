@@ -10,6 +10,7 @@ mod limits;
 mod ordering;
 mod properties;
 mod queue_full;
+mod resume;
 mod retained;
 mod shared;
 mod takeover;

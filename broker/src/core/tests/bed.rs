@@ -211,10 +211,15 @@ impl Bed {
         self.accepted(&v5(client_id))
     }
 
+    /// A client of [`Self::durable`], with all that it gets when it comes back still to be taken.
+    pub(super) fn back(&mut self, client_id: &str) -> ConnId {
+        let list = [Property::SessionExpiryInterval(EXPIRY_S)];
+        self.connect(&Connect { properties: Properties::list(&list), ..v5(client_id) })
+    }
+
     /// A client of [`Self::durable`] that comes back to find messages waiting.
     pub(super) fn durable_with_messages(&mut self, client_id: &str, payloads: &[&str]) -> ConnId {
-        let list = [Property::SessionExpiryInterval(EXPIRY_S)];
-        let id = self.connect(&Connect { properties: Properties::list(&list), ..v5(client_id) });
+        let id = self.back(client_id);
         assert_eq!(self.payloads(id), payloads);
         id
     }

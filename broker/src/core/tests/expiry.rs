@@ -50,6 +50,7 @@ fn a_session_ends_when_its_time_is_over() {
     bed.publish(publisher, "t", QOS_1, 1, "x");
     bed.pass_s(EXPIRY_S - 1);
     let id = bed.connect(&v5("s"));
+    bed.commit();
     assert!(matches!(bed.got(id)[0], Got::ConnAck { session_present: true, .. }));
     bed.lose(id);
     bed.commit();

@@ -26,7 +26,7 @@ fn properties_are_passed_on_unaltered_and_in_order() {
     bed.send(publisher, &Packet::Publish(one));
     bed.commit();
     bed.crash();
-    let subscriber = bed.connect(&super::bed::v5("s"));
+    let subscriber = bed.back("s");
     let got = bed.messages(subscriber);
     let mut expected = list.to_vec();
     expected.retain(|p| !matches!(p, Property::TopicAlias(_)));

@@ -28,7 +28,7 @@ fn what_was_in_flight_goes_to_the_new_connection() {
     let publisher = bed.fleeting("p");
     bed.publish(publisher, "t", QOS_1, 1, "x");
     // The old connection has not taken it yet.
-    let new = bed.connect(&v5("a"));
+    let new = bed.back("a");
     assert_eq!(bed.payloads(new), ["x"]);
     bed.publish(publisher, "t", QOS_1, 2, "y");
     assert_eq!(bed.payloads(new), ["y"]);
