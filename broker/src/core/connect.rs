@@ -189,7 +189,7 @@ impl Broker {
         let address = self.connections[id.index()].peer.address.clone();
         let client_id = connect.client_id.into();
         self.push_event(Event::Refused { client_id, address, reason, why });
-        let bytes = refusal(connect.version, reason, why);
+        let bytes = refusal(connect, reason, why);
         self.push_output(id, Output::Encoded(bytes.into_boxed_slice()));
         self.push_output(id, Output::Close);
     }
@@ -358,10 +358,22 @@ impl Broker {
     }
 }
 
-/// A CONNACK that refuses.
-pub fn refusal(version: ProtocolVersion, reason: ReasonCode, why: &str) -> Vec<u8> {
-    let list = [Property::ReasonString(why)];
-    let connack = ConnAck { session_present: false, reason, properties: Properties::list(&list) };
+/// A CONNACK that refuses, in words as well where the client takes so large a packet
+/// [MQTT-3.2.2-19]. Empty where it takes none at all.
+pub fn refusal(connect: &Connect<'_>, reason: ReasonCode, why: &str) -> Vec<u8> {
+    let maximum = connect.properties.maximum_packet_size().unwrap_or(u32::MAX) as usize;
+    let mut bytes = refusal_of(connect.version, reason, Some(why));
+    if bytes.len() > maximum {
+        bytes = refusal_of(connect.version, reason, None);
+    }
+    if bytes.len() > maximum { Vec::new() } else { bytes }
+}
+
+/// The same for a CONNECT that cannot be read: what its client takes is not known.
+pub fn refusal_of(version: ProtocolVersion, reason: ReasonCode, why: Option<&str>) -> Vec<u8> {
+    let list = why.map(Property::ReasonString);
+    let properties = Properties::list(list.as_slice());
+    let connack = ConnAck { session_present: false, reason, properties };
     let mut bytes = ByteBuffer::default();
     connack.encode(version, &mut bytes).expect("a short text fits");
     bytes.0

@@ -59,7 +59,7 @@ use hashbrown::HashMap;
 use outpost_protocol::{DecodeError, Packet, ProtocolVersion, ReasonCode};
 use slab::Slab;
 
-pub use connect::refusal;
+pub use connect::{refusal, refusal_of};
 pub use connection::{ConnId, Peer};
 pub use event::Event;
 pub(crate) use event::Throttle;

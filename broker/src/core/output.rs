@@ -117,13 +117,23 @@ impl Encoder {
         match output {
             Output::Publish(delivery) => self.encode_publish(delivery, now, out),
             Output::Ack(kind, packet_id, reason) => {
-                self.encode_ack(*kind, *packet_id, *reason, out)
+                return self.encode_ack(*kind, *packet_id, *reason, out);
             }
-            Output::PingResp => out.0.extend_from_slice(&[0xD0, 0x00]),
-            Output::Encoded(bytes) => out.0.extend_from_slice(bytes),
+            Output::PingResp => return self.put(&[0xD0, 0x00], out),
+            Output::Encoded(bytes) => return self.put(bytes, out),
             Output::Close => return false,
         }
         true
+    }
+
+    /// What has to be sent to go on and is larger than the client takes cannot be sent
+    /// [MQTT-3.1.2-24]: false.
+    fn put(&self, bytes: &[u8], out: &mut ByteBuffer) -> bool {
+        let fits = bytes.len() <= self.maximum_packet_size as usize;
+        if fits {
+            out.0.extend_from_slice(bytes);
+        }
+        fits
     }
 
     fn encode_publish(&mut self, delivery: &Delivery, now: Instant, out: &mut ByteBuffer) {
@@ -206,7 +216,7 @@ impl Encoder {
         packet_id: PacketId,
         reason: ReasonCode,
         out: &mut ByteBuffer,
-    ) {
+    ) -> bool {
         let text = [Property::ReasonString(reason_text(reason))];
         let properties = if reason.is_error() && self.wants_reasons {
             Properties::list(&text)
@@ -214,12 +224,18 @@ impl Encoder {
             Properties::EMPTY
         };
         let mut packet = ack(kind, packet_id, reason, properties);
-        let len = packet.encoded_len(self.version).expect(FITS);
-        if len > self.maximum_packet_size as usize {
+        let is_too_large = |packet: &Packet<'_>| {
+            packet.encoded_len(self.version).expect(FITS) > self.maximum_packet_size as usize
+        };
+        if is_too_large(&packet) {
             // [MQTT-3.4.2-2]: without the reason string.
             packet = ack(kind, packet_id, reason, Properties::EMPTY);
+            if is_too_large(&packet) {
+                return false;
+            }
         }
         packet.encode(self.version, out).expect(FITS);
+        true
     }
 }
 

@@ -19,7 +19,7 @@ use super::stream::Stream;
 use crate::auth::method::{AuthMethods, AuthState, AuthStep};
 use crate::auth::{Authenticator, Credentials, Identity, ListenerAuth};
 use crate::core::output::{ByteBuffer, Encoder};
-use crate::core::{Peer, refusal};
+use crate::core::{Peer, refusal, refusal_of};
 
 /// What every listener needs to let clients in.
 pub(crate) struct Door {
@@ -103,7 +103,7 @@ async fn read_connect(
     };
     let refuse = |reason, why| {
         let why: &'static str = why;
-        Refused::With(refusal(connect.version, reason, why), reason, why)
+        Refused::With(refusal(&connect, reason, why), reason, why)
     };
     let authenticated = match connect.properties.authentication_method() {
         Some(method) => run_method(door, &connect, method, stream).await?,
@@ -199,7 +199,7 @@ async fn run_method(
 ) -> Result<Authenticated, Refused> {
     let refuse = |reason, why| {
         let why: &'static str = why;
-        Refused::With(refusal(connect.version, reason, why), reason, why)
+        Refused::With(refusal(connect, reason, why), reason, why)
     };
     let Some(method) = door.methods.find(name) else {
         // [MQTT-4.12.0-1]
@@ -314,7 +314,8 @@ fn refuse_malformed(bytes: &[u8], error: DecodeError) -> Refused {
         (_, Some(5)) => ProtocolVersion::V5,
         _ => return Refused::Silently(error.what),
     };
-    Refused::With(refusal(version, error.reason, error.what), error.reason, error.what)
+    let bytes = refusal_of(version, error.reason, Some(error.what));
+    Refused::With(bytes, error.reason, error.what)
 }
 
 /// The protocol level, where the bytes look like a CONNECT at all.
