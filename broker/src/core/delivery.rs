@@ -57,7 +57,7 @@ impl Broker {
 
     /// Puts a QoS 1 or 2 message behind what waits for a session, and sends what may be sent.
     pub(super) fn enqueue(&mut self, now: Instant, key: SessionKey, queued: Queued) {
-        if queued.seq.is_none() && self.is_full(key) {
+        if queued.seq.is_none() && self.is_full(key, queued.message.bytes()) {
             // Nothing of it is stored: this session ends with its connection, and is slow.
             self.counters.dropped_full += 1;
             self.push_full_event(now, key, "the newest message was dropped");
@@ -129,22 +129,22 @@ impl Broker {
         }
     }
 
-    /// Whether the queue of a session takes no more.
-    pub(super) fn is_full(&self, key: SessionKey) -> bool {
-        self.is_full_by_itself(key) || self.is_full_in_all()
+    /// Whether the queue of a session takes no message of so many bytes.
+    pub(super) fn is_full(&self, key: SessionKey, bytes: u64) -> bool {
+        self.is_full_by_itself(key, bytes) || self.is_full_in_all(bytes)
     }
 
-    /// Whether a session has reached its own limits.
-    pub(super) fn is_full_by_itself(&self, key: SessionKey) -> bool {
+    /// Whether it would go beyond the limits of the session itself.
+    pub(super) fn is_full_by_itself(&self, key: SessionKey, bytes: u64) -> bool {
         let limits = &self.settings.limits;
         let session = &self.sessions[key as usize];
         session.messages() >= limits.queue_messages_max as usize
-            || session.queue_bytes() >= limits.queue_bytes_max
+            || session.queue_bytes() + bytes > limits.queue_bytes_max
     }
 
-    /// Whether all queues together have reached their limit.
-    pub(super) fn is_full_in_all(&self) -> bool {
-        self.waiting_bytes >= self.settings.limits.queue_total_bytes_max
+    /// Whether it would go beyond the limit of all queues together.
+    pub(super) fn is_full_in_all(&self, bytes: u64) -> bool {
+        self.waiting_bytes + bytes > self.settings.limits.queue_total_bytes_max
     }
 
     /// Drops what has expired at the front of a queue. True: there was something.
@@ -303,7 +303,8 @@ impl Broker {
 
     /// Wakes who waits for room in the queue of a session.
     pub(super) fn announce_room(&mut self, key: SessionKey) {
-        if self.sessions[key as usize].is_awaited && !self.is_full(key) {
+        // How much room is awaited is not known here: who finds too little waits again.
+        if self.sessions[key as usize].is_awaited && !self.is_full(key, 1) {
             self.sessions[key as usize].is_awaited = false;
             self.wake_waiting();
         }
@@ -312,7 +313,7 @@ impl Broker {
 
     /// Wakes who waits for room in all queues together.
     pub(super) fn announce_room_in_all(&mut self) {
-        if self.is_total_awaited && !self.is_full_in_all() {
+        if self.is_total_awaited && !self.is_full_in_all(1) {
             self.is_total_awaited = false;
             self.wake_waiting();
         }

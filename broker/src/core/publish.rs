@@ -198,7 +198,8 @@ impl Broker {
             // The store cannot keep up: the publisher's own TCP window slows it down.
             return Some(self.wait(now, id));
         }
-        let bytes = (topic.len() + publish.payload.len()) as u64;
+        // Not less than the message will have: some properties are not kept.
+        let bytes = (topic.len() + publish.properties.len() + publish.payload.len()) as u64;
         if publish.retain
             && !publish.payload.is_empty()
             && !self.has_retained_room(now, topic, bytes)
@@ -206,7 +207,7 @@ impl Broker {
             return Some(self.refuse(now, id, publish, ReasonCode::QuotaExceeded));
         }
         let session = loop {
-            let session = self.refused_by(publish.qos, matches)?;
+            let session = self.refused_by(publish.qos, bytes, matches)?;
             if !self.drop_expired(now, session) {
                 break session;
             }
@@ -216,7 +217,7 @@ impl Broker {
             return Some(self.refuse(now, id, publish, ReasonCode::QuotaExceeded));
         }
         self.sessions[session as usize].is_awaited = true;
-        self.is_total_awaited |= self.is_full_in_all();
+        self.is_total_awaited |= self.is_full_in_all(bytes);
         Some(self.wait(now, id))
     }
 

@@ -166,20 +166,25 @@ impl Broker {
     }
 
     /// A durable session among the receivers whose full queue refuses the message.
-    pub(super) fn refused_by(&self, message_qos: QoS, matches: &Matches) -> Option<SessionKey> {
+    pub(super) fn refused_by(
+        &self,
+        message_qos: QoS,
+        bytes: u64,
+        matches: &Matches,
+    ) -> Option<SessionKey> {
         if message_qos == QoS::AtMostOnce || self.settings.limits.queue_full != QueueFull::Reject {
             return None;
         }
         let is_refusing = |found: &&Match| {
             found.qos > QoS::AtMostOnce
                 && self.sessions[found.session as usize].is_durable()
-                && self.is_full(found.session)
+                && self.is_full(found.session, bytes)
         };
         let single = matches.sessions.iter().find(is_refusing);
         single.map(|m| m.session).or_else(|| {
             // A shared subscription refuses when no member has room.
             matches.groups.iter().find_map(|group| {
-                let (rank, at) = self.next_member(*group, message_qos)?;
+                let (rank, at) = self.next_member(*group, message_qos, bytes)?;
                 let member = self.groups.groups[*group as usize].members[at];
                 (rank == Rank::FullDurable).then_some(member.session)
             })
@@ -310,11 +315,11 @@ impl Broker {
 
     /// What the policy says of a durable session with a full queue. False: the message is not for it.
     fn make_room(&mut self, now: Instant, key: SessionKey, origin: Origin, bytes: u64) -> bool {
-        if !self.is_full(key) || self.drop_expired(now, key) && !self.is_full(key) {
+        if !self.is_full(key, bytes) || self.drop_expired(now, key) && !self.is_full(key, bytes) {
             return true;
         }
         let is_kept = match (self.settings.limits.queue_full, origin) {
-            // Its publisher was asked, and there was room. What is over now is one message.
+            // Its publisher was asked, and there was room.
             (QueueFull::Reject, Origin::Client(_)) => return true,
             (QueueFull::Reject | QueueFull::DropNewest, _) => false,
             (QueueFull::DropOldest, _) => self.drop_oldest(now, key, bytes),
@@ -330,7 +335,7 @@ impl Broker {
     /// gives up as many bytes as it is to get, and thereby its part in it. False: that is not enough.
     fn drop_oldest(&mut self, now: Instant, key: SessionKey, bytes: u64) -> bool {
         let mut freed = 0;
-        while self.is_full(key) && (freed < bytes || self.is_full_by_itself(key)) {
+        while self.is_full(key, bytes) && (freed < bytes || self.is_full_by_itself(key, bytes)) {
             let Some(oldest) = self.sessions[key as usize].dequeue() else { return false };
             freed += oldest.message.bytes();
             self.finish(now, key, &oldest);
@@ -342,7 +347,7 @@ impl Broker {
 
     /// The member whose turn it is among those that can take a message best, and takes the turn.
     fn choose_member(&mut self, group: GroupKey, message: &Message) -> Option<Receiver> {
-        let (_, at) = self.next_member(group, message.qos)?;
+        let (_, at) = self.next_member(group, message.qos, message.bytes())?;
         let group = self.groups.groups.get_mut(group as usize)?;
         group.next = (at + 1) % group.members.len();
         let member = group.members[at];
@@ -355,23 +360,23 @@ impl Broker {
         })
     }
 
-    fn next_member(&self, group: GroupKey, message_qos: QoS) -> Option<(Rank, usize)> {
+    fn next_member(&self, group: GroupKey, message_qos: QoS, bytes: u64) -> Option<(Rank, usize)> {
         let group = self.groups.groups.get(group as usize)?;
         let count = group.members.len();
         (0..count)
             .map(|turn| (group.next + turn) % count)
-            .filter_map(|at| Some((self.rank(&group.members[at], message_qos)?, at)))
+            .filter_map(|at| Some((self.rank(&group.members[at], message_qos, bytes)?, at)))
             // The first of the best.
             .min_by_key(|(rank, _)| *rank)
     }
 
-    fn rank(&self, member: &Member, message_qos: QoS) -> Option<Rank> {
+    fn rank(&self, member: &Member, message_qos: QoS, bytes: u64) -> Option<Rank> {
         let session = &self.sessions[member.session as usize];
         let is_kept = member.subscription.qos.min(message_qos) > QoS::AtMostOnce;
         if session.connection.is_none() && !(is_kept && session.is_durable()) {
             return None;
         }
-        if is_kept && self.is_full(member.session) {
+        if is_kept && self.is_full(member.session, bytes) {
             return Some(if session.is_durable() { Rank::FullDurable } else { Rank::Full });
         }
         Some(match session.connection {

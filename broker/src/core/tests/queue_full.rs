@@ -103,12 +103,12 @@ fn a_refusal_ends_the_wait() {
 /// Room in all queues together is made by any session.
 #[test]
 fn room_in_another_session_wakes_who_waits_for_room_in_all() {
-    let mut bed = Bed::with_limits(Limits { queue_total_bytes_max: 10, ..Limits::default() });
+    let mut bed = Bed::with_limits(Limits { queue_total_bytes_max: 20, ..Limits::default() });
     away(&mut bed, "s");
     let slow = bed.fleeting("slow");
     bed.subscribe(slow, "u", QOS_1);
     let p = bed.fleeting("p");
-    bed.publish(p, "u", QOS_1, 1, "ten bytes, or more");
+    bed.publish(p, "u", QOS_1, 1, "almost twenty bytes");
     let waits = bed.accepted(&v311("q"));
     bed.commit();
     assert_eq!(bed.publish(waits, "t", QOS_1, 1, "x"), Handled::Wait);
