@@ -95,7 +95,13 @@ enum Rank {
     FullDurable,
     /// It loses the message.
     Full,
+    /// Its client takes no packet so large: it is as if it had been sent [MQTT-3.1.2-25].
+    TooLarge,
 }
+
+/// What a PUBLISH may have beside topic, properties and payload; where it decides, another member
+/// is asked first.
+const PUBLISH_OVERHEAD: u64 = 32;
 
 /// What became of a message.
 #[derive(Debug, Default, Clone, Copy)]
@@ -375,6 +381,10 @@ impl Broker {
         let is_kept = member.subscription.qos.min(message_qos) > QoS::AtMostOnce;
         if session.connection.is_none() && !(is_kept && session.is_durable()) {
             return None;
+        }
+        let connection = session.connection.and_then(|id| self.connections.get(id.index()));
+        if connection.is_some_and(|c| bytes + PUBLISH_OVERHEAD > u64::from(c.maximum_packet_size)) {
+            return Some(Rank::TooLarge);
         }
         if is_kept && self.is_full(member.session, bytes) {
             return Some(if session.is_durable() { Rank::FullDurable } else { Rank::Full });
