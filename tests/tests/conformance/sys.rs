@@ -12,6 +12,11 @@ fn basics_are_retained() {
     needs_own_broker!();
     let broker = broker();
     let mut client = broker.connect(&v5("c"));
+    // They are there from the first update on.
+    client.subscribe("$SYS/broker/uptime", AtMostOnce);
+    client.take();
+    client.disconnect();
+    let mut client = broker.connect(&v5("c"));
     let names = [
         "version",
         "uptime",
