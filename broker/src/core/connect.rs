@@ -130,6 +130,7 @@ impl Broker {
             outputs: Vec::new(),
             output_bytes: 0,
             parked: Default::default(),
+            resent_after: 0,
             answer_bytes: 0,
             unacknowledged: 0,
             received_before: 0,

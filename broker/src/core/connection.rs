@@ -57,6 +57,8 @@ pub(super) struct Connection {
     pub answer_bytes: u64,
     /// What waits for a commit, with the number of its batch, in the order in which it leaves.
     pub parked: VecDeque<(u64, Output)>,
+    /// The batch that the last PUBLISH sent again waits for: later ones do not overtake it.
+    pub resent_after: u64,
     /// QoS 1 messages taken and not yet acknowledged.
     pub unacknowledged: u32,
     /// QoS 2 messages of former connections that were not released when this one began: its quota

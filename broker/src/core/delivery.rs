@@ -252,7 +252,12 @@ impl Broker {
                 let waits = is_durable && queued.qos == QoS::ExactlyOnce;
                 inflight.sent = true;
                 self.counters.messages_sent += 1;
-                self.push_after_or_now(id, if waits { durable_after } else { 0 }, output);
+                let after = if waits { durable_after } else { 0 };
+                if let Some(connection) = self.connections.get_mut(id.index()) {
+                    // In the order of first sending [MQTT-4.6.0-1], whatever their QoS.
+                    connection.resent_after = connection.resent_after.max(after);
+                }
+                self.push_after_or_now(id, after, output);
             }
         }
         true
@@ -281,7 +286,13 @@ impl Broker {
 
     /// A PUBLISH need not wait behind the acknowledgements that wait for a commit.
     fn push_after_or_now(&mut self, id: ConnId, batch: u64, output: Output) {
-        if batch == 0 { self.push_output(id, output) } else { self.push_after(id, batch, output) }
+        let resent_after = self.connections.get(id.index()).map_or(0, |c| c.resent_after);
+        let batch = batch.max(resent_after);
+        if self.is_committed(batch) {
+            self.push_output(id, output);
+        } else {
+            self.push_after(id, batch, output);
+        }
     }
 
     fn is_too_large(&self, id: ConnId, queued: &Queued) -> bool {

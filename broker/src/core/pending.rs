@@ -234,6 +234,11 @@ impl Broker {
         }
     }
 
+    /// Whether a batch is durable, and all before it.
+    pub(super) fn is_committed(&self, batch: u64) -> bool {
+        batch <= self.pending.committed
+    }
+
     /// The batch after whose commit all that is known now is durable; 0: it is already.
     pub(super) fn all_durable_after(&self) -> u64 {
         if self.pending.is_urgent() {

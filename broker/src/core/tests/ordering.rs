@@ -52,6 +52,33 @@ fn a_queue_keeps_the_order_through_window_loss_and_crash() {
     assert_eq!(delivered, (1..=20).map(|i| i.to_string()).collect::<Vec<_>>());
 }
 
+/// What is sent again is sent in the order of first sending, whatever its QoS, also where the packet
+/// identifiers of QoS 2 have to wait for the store; what is new comes behind it.
+#[test]
+fn what_is_sent_again_is_not_overtaken() {
+    let mut bed = Bed::new();
+    let id = bed.durable("s");
+    bed.subscribe(id, "t", QOS_2);
+    let publisher = bed.fleeting("p");
+    for (i, qos) in [(1, QOS_2), (2, QOS_1), (3, QOS_2), (4, QOS_1)] {
+        bed.publish(publisher, "t", qos, i, &i.to_string());
+        bed.commit();
+    }
+    assert_eq!(bed.payloads(id).len(), 4);
+    bed.lose(id);
+    // Somebody's message is on its way to the store.
+    let other = bed.durable("other");
+    bed.subscribe(other, "u", QOS_1);
+    bed.publish(publisher, "u", QOS_1, 5, "5");
+    let list = [Property::SessionExpiryInterval(EXPIRY_S)];
+    let id = bed.connect(&Connect { properties: Properties::list(&list), ..v5("s") });
+    bed.publish(publisher, "t", QOS_1, 6, "6");
+    let mut got = bed.payloads(id);
+    bed.commit();
+    got.extend(bed.payloads(id));
+    assert_eq!(got, ["1", "2", "3", "4", "6"]);
+}
+
 #[test]
 fn an_identifier_that_stays_long_is_not_given_twice() {
     let mut bed = Bed::new();
