@@ -1,12 +1,16 @@
 //! The command line: what the user typed, and one module for each command.
 //!
 //! What a command has to say goes to standard output, errors and warnings to standard error, one
-//! clear line each. Exit codes: 0 fine, 1 a failure at work, 2 usage or configuration.
+//! clear line each. Exit codes: 0 fine, 1 a failure at work, 2 usage or configuration; `pub` and `sub`
+//! have more, as mosquitto_pub and mosquitto_sub.
 
 mod check;
+mod client;
 mod output;
 mod passwd;
+mod publish;
 mod run;
+mod subscribe;
 mod version;
 
 use std::io;
@@ -29,6 +33,8 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Passwd(passwd::Arguments),
+    Pub(Box<publish::Arguments>),
+    Sub(Box<subscribe::Arguments>),
     Version(version::Arguments),
 }
 
@@ -51,6 +57,8 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), Failure> {
         Command::Run(arguments) => run::execute(arguments),
         Command::Check(arguments) => check::execute(&arguments, output),
         Command::Passwd(arguments) => passwd::execute(&arguments, &mut passwd::terminal_or_stdin()),
+        Command::Pub(arguments) => publish::execute(*arguments),
+        Command::Sub(arguments) => subscribe::execute(*arguments, output),
         Command::Version(arguments) => version::execute(&arguments, output),
     }
 }

@@ -14,6 +14,8 @@ pub(super) struct Output<'o> {
 #[derive(Debug)]
 pub(super) struct Failure {
     kind: Kind,
+    /// The command, where its name stands in front of every line.
+    command: Option<&'static str>,
     /// What the user reads, one line for each error.
     lines: Vec<String>,
 }
@@ -24,25 +26,40 @@ enum Kind {
     Work,
     /// The command line or the configuration is wrong: exit code 2.
     Usage,
+    /// An exit code that says more, as those of mosquitto's clients.
+    Code(u8),
 }
 
 impl Failure {
     /// Something failed at work.
     pub(super) fn work(line: impl Display) -> Self {
-        Self { kind: Kind::Work, lines: vec![line.to_string()] }
+        Self { kind: Kind::Work, command: None, lines: vec![line.to_string()] }
     }
 
     /// The command line or the configuration is wrong.
     pub(super) fn usage(lines: impl IntoIterator<Item = impl Display>) -> Self {
         let lines = lines.into_iter().map(|line| line.to_string()).collect();
-        Self { kind: Kind::Usage, lines }
+        Self { kind: Kind::Usage, command: None, lines }
+    }
+
+    /// A client ends with this exit code; no line: the user knows already, or wants no errors.
+    pub(super) fn code(code: u8, line: Option<String>) -> Self {
+        Self { kind: Kind::Code(code), command: None, lines: line.into_iter().collect() }
+    }
+
+    /// The same with the name of the command in front of every line.
+    pub(super) fn of(self, command: &'static str) -> Self {
+        Self { command: Some(command), ..self }
     }
 
     /// Tells the user.
     pub(super) fn report(&self, output: &mut Output<'_>) -> ExitCode {
         for line in &self.lines {
             // Nobody is left to tell that standard error is closed.
-            writeln!(output.err, "outpost: {line}").ok();
+            match self.command {
+                Some(command) => writeln!(output.err, "outpost {command}: {line}").ok(),
+                None => writeln!(output.err, "outpost: {line}").ok(),
+            };
         }
         ExitCode::from(self.exit_code())
     }
@@ -51,6 +68,7 @@ impl Failure {
         match self.kind {
             Kind::Work => 1,
             Kind::Usage => 2,
+            Kind::Code(code) => code,
         }
     }
 }
