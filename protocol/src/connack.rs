@@ -32,10 +32,11 @@ impl<'a> ConnAck<'a> {
     pub(crate) fn decode(body: &'a [u8], version: ProtocolVersion) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let session_present = match reader.u8() {
+            // 3.1 has no such flag, and does not say what the reserved byte must be.
+            Some(_) if version == ProtocolVersion::V31 => false,
             Some(0) => false,
             Some(1) => true,
-            // [MQTT-3.2.2-1]; 3.1 does not say what the reserved byte must be.
-            Some(_) if version == ProtocolVersion::V31 => false,
+            // [MQTT-3.2.2-1]
             _ => return Err(DecodeError::malformed("CONNACK: reserved flags are set")),
         };
         let reason = reader

@@ -31,6 +31,13 @@ impl<'a> Disconnect<'a> {
         Self { reason, properties: Properties::EMPTY }
     }
 
+    /// Ends a connection for this reason: the reason itself, or Protocol Error where DISCONNECT
+    /// cannot carry it. A CONNECT of an unknown version in the midst of a connection is such a case.
+    pub fn for_error(reason: ReasonCode) -> Self {
+        let is_carried = REASONS.contains(reason as u8);
+        Self::new(if is_carried { reason } else { ReasonCode::ProtocolError })
+    }
+
     pub(crate) fn decode(body: &'a [u8], version: ProtocolVersion) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         // The Remaining Length of 3.1 and 3.1.1 was found to be 0 already.

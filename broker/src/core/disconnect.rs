@@ -77,7 +77,7 @@ impl Broker {
             let list = [Property::ReasonString(why)];
             let properties =
                 if connection.wants_reasons { Properties::list(&list) } else { Properties::EMPTY };
-            let mut packet = Disconnect { reason, properties };
+            let mut packet = Disconnect { properties, ..Disconnect::for_error(reason) };
             let len = packet.encoded_len(connection.version).unwrap_or(usize::MAX);
             if len > connection.maximum_packet_size as usize {
                 packet.properties = Properties::EMPTY; // [MQTT-3.14.2-3]

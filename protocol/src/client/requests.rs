@@ -176,8 +176,7 @@ where
     /// Ends the connection for an error: a 5.0 server is told why, as far as there is room.
     pub(super) fn fail(&mut self, error: ConnectionError) -> ConnectionError {
         if self.is_connected() && self.config.version.is_v5() {
-            let reason = error.reason();
-            let disconnect = Disconnect { reason, properties: Properties::EMPTY };
+            let disconnect = Disconnect::for_error(error.reason());
             let _ = self.staged.push(&Packet::Disconnect(disconnect), self.config.version);
         }
         self.phase = Phase::Closing;

@@ -1,6 +1,6 @@
 //! QoS 0, 1 and 2 in both directions, connected all the time [MQTT-4.3.1] to [MQTT-4.3.3].
 
-use outpost_protocol::ReasonCode;
+use outpost_protocol::{DecodeError, ReasonCode};
 
 use super::bed::{Bed, Got, QOS_0, QOS_1, QOS_2};
 
@@ -188,4 +188,15 @@ fn a_ping_is_answered() {
     let a = bed.fleeting("a");
     bed.send(a, &outpost_protocol::Packet::PingReq);
     assert_eq!(bed.got(a), [Got::PingResp]);
+}
+
+/// Found by fuzzing: a CONNECT of an unknown version in the midst of a connection is refused with
+/// 0x84, which no DISCONNECT can carry.
+#[test]
+fn a_reason_that_disconnect_cannot_carry_is_told_as_protocol_error() {
+    let mut bed = Bed::new();
+    let id = bed.fleeting("a");
+    let reason = ReasonCode::UnsupportedProtocolVersion;
+    bed.broker.handle_malformed(bed.now, id, DecodeError { reason, what: "CONNECT: version 6" });
+    assert_eq!(bed.got(id), [Got::Disconnect(ReasonCode::ProtocolError), Got::Closed]);
 }
