@@ -2,8 +2,14 @@
 
 use crate::prelude::*;
 
+/// A broker that has told of itself once.
 fn broker() -> Broker {
-    Broker::with_config("[sys]\ninterval_s = 1\n")
+    let broker = Broker::with_config("[sys]\ninterval_s = 1\n");
+    let mut client = broker.connect(&v5("first"));
+    client.subscribe("$SYS/broker/uptime", AtMostOnce);
+    client.take();
+    client.disconnect();
+    broker
 }
 
 /// All of them are there, retained, for a subscriber that comes at any time.
@@ -11,11 +17,6 @@ fn broker() -> Broker {
 fn basics_are_retained() {
     needs_own_broker!();
     let broker = broker();
-    let mut client = broker.connect(&v5("c"));
-    // They are there from the first update on.
-    client.subscribe("$SYS/broker/uptime", AtMostOnce);
-    client.take();
-    client.disconnect();
     let mut client = broker.connect(&v5("c"));
     let names = [
         "version",
