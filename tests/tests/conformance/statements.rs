@@ -107,9 +107,12 @@ fn source_of(module: &str) -> Option<String> {
         None => (vec![tests.join("tests/conformance")], module),
     };
     let path = path.replace("::", "/");
-    let candidates = folders
-        .iter()
-        .flat_map(|folder| [folder.join(format!("{path}.rs")), folder.join(&path).join("mod.rs")]);
+    // Short tests stand in the file that they test.
+    let inline = path.strip_suffix("/tests").unwrap_or(&path);
+    let candidates = folders.iter().flat_map(|folder| {
+        let file = |path: &str| folder.join(format!("{path}.rs"));
+        [file(&path), folder.join(&path).join("mod.rs"), file(inline)]
+    });
     candidates.into_iter().find_map(|file| fs::read_to_string(file).ok())
 }
 
