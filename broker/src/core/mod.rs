@@ -298,6 +298,13 @@ impl Broker {
         connection.is_some_and(|c| !c.outputs.is_empty())
     }
 
+    /// Whether a connection is at its end: nothing that it sends is heard any more, and what
+    /// [`Self::poll_output`] still has for it ends with [`Output::Close`].
+    pub fn is_closed(&self, id: ConnId) -> bool {
+        let connection = self.connections.get(id.index()).filter(|c| c.id == id);
+        connection.is_none_or(|c| c.session.is_none())
+    }
+
     /// Something to log.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()

@@ -46,14 +46,18 @@ pub(crate) struct Connection {
     /// `unread` is to be handed in before anything is read: it came with CONNECT, or the core had no
     /// room for it and will wake the task.
     is_retry: bool,
+    /// What the core gave out and is not encoded yet, and when it did. Bytes are made of it as the
+    /// socket takes them: the messages are shared with other connections, their bytes would not be.
+    outputs: std::vec::IntoIter<Output>,
+    outputs_at: Instant,
     /// Bytes that the socket did not take yet.
     unwritten: Vec<u8>,
     unwritten_from: usize,
     /// Not yet counted by the core.
     bytes_read: u64,
     bytes_written: u64,
-    /// The core has closed it: what is to be written is the last.
-    is_closing: bool,
+    /// What is to be written is the last.
+    is_last: bool,
     /// It does not read what it is answered: nothing is read from it either.
     is_flooded: bool,
 }
@@ -67,7 +71,10 @@ struct Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.shared.enter(Some(self.id), |core| core.broker.handle_closed(core.now, self.id));
+        self.shared.enter(Some(self.id), |core| {
+            core.forget(self.id);
+            core.broker.handle_closed(core.now, self.id);
+        });
     }
 }
 
@@ -76,10 +83,9 @@ impl Drop for Attached {
 struct Burst {
     consumed: usize,
     waits: bool,
-    outputs: Vec<Output>,
     has_more: bool,
     is_flooded: bool,
-    now: Instant,
+    is_closed: bool,
 }
 
 impl Connection {
@@ -102,33 +108,31 @@ impl Connection {
             encoder,
             unread,
             is_retry,
+            outputs: Vec::new().into_iter(),
+            outputs_at: Instant::default(),
             unwritten: Vec::new(),
             unwritten_from: 0,
             bytes_read: 0,
             bytes_written: 0,
-            is_closing: false,
+            is_last: false,
             is_flooded: false,
         }
     }
 
     /// Serves the client to its end.
     pub(crate) async fn run(mut self) {
-        let ended = poll_fn(|cx| self.poll(cx)).await;
-        drop(self.attached);
-        if ended.is_ok() {
-            linger(self.stream).await;
+        if poll_fn(|cx| self.poll(cx)).await.is_ok() {
+            // Boxed: what is needed once, at the end, shall not make every idle connection larger.
+            Box::pin(self.close()).await;
         }
     }
 
-    /// Ready: `Ok` when the core has closed the connection and all is written, else what went wrong.
+    /// Ready: `Ok` when the core has closed the connection, else what went wrong.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut has_entered = false;
         let mut has_more = false;
         loop {
-            let can_send = self.poll_unwritten(cx)?;
-            if self.is_closing {
-                return if can_send { Poll::Ready(Ok(())) } else { Poll::Pending };
-            }
+            let can_send = self.poll_send(cx)?;
             let burst = if self.is_flooded && !can_send {
                 Poll::Pending
             } else {
@@ -140,12 +144,35 @@ impl Connection {
                 Poll::Pending if has_entered && !(has_more && can_send) => return Poll::Pending,
                 Poll::Pending => self.enter(cx, &[], None, 0, can_send),
             };
+            if burst.is_closed {
+                return Poll::Ready(Ok(()));
+            }
             has_entered = true;
             has_more = burst.has_more;
             self.is_flooded = burst.is_flooded;
             self.is_retry |= burst.waits;
-            self.send(cx, &burst)?;
         }
+    }
+
+    /// Says what is left to be said, and closes in order. Who does not take it in time is gone: a
+    /// client that reads nothing must not keep a connection that is closed.
+    async fn close(mut self) {
+        let said = tokio::time::timeout(LINGER, poll_fn(|cx| self.poll_last(cx))).await;
+        drop(self.attached);
+        if matches!(said, Ok(Ok(()))) {
+            linger(self.stream).await;
+        }
+    }
+
+    fn poll_last(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.poll_send(cx)? {
+            if self.is_last {
+                return Poll::Ready(Ok(()));
+            }
+            self.enter(cx, &[], None, 0, true);
+            assert!(!self.outputs.as_slice().is_empty(), "the core's last word is Output::Close");
+        }
+        Poll::Pending
     }
 
     /// Reads what there is and hands it in. A packet that had to wait is tried once for each time
@@ -190,17 +217,18 @@ impl Connection {
         scratch: &mut [u8],
         can_send: bool,
     ) -> Poll<io::Result<Burst>> {
-        let read = ready!(self.poll_read(cx, scratch))?;
-        self.unread.extend_from_slice(&scratch[..read]);
-        let is_whole = match packet_len(&self.unread) {
-            Ok(Some(len)) => len <= self.unread.len(),
-            Ok(None) => false,
-            Err(_) => true,
-        };
-        if is_whole {
-            return Poll::Ready(Ok(self.handle_unread(cx, can_send)));
+        loop {
+            let read = ready!(self.poll_read(cx, scratch))?;
+            self.unread.extend_from_slice(&scratch[..read]);
+            let is_whole = match packet_len(&self.unread) {
+                Ok(Some(len)) => len <= self.unread.len(),
+                Ok(None) => false,
+                Err(_) => true,
+            };
+            if is_whole {
+                return Poll::Ready(Ok(self.handle_unread(cx, can_send)));
+            }
         }
-        Poll::Ready(Ok(Burst { consumed: read, ..Burst::default() }))
     }
 
     fn handle_unread(&mut self, cx: &mut Context<'_>, can_send: bool) -> Burst {
@@ -208,6 +236,7 @@ impl Connection {
         let burst = self.handle(cx, &bytes, can_send);
         if burst.consumed < bytes.len() {
             bytes.drain(..burst.consumed);
+            bytes.shrink_to(READ_BYTES);
             self.unread = bytes;
         }
         burst
@@ -247,38 +276,53 @@ impl Connection {
             core.broker.count_bytes(bytes_read, bytes_written);
             let mut burst = hand_in(core, id, packets, error, len);
             if can_send {
-                burst.outputs = core.broker.poll_output(core.now, id);
-                burst.has_more = core.broker.has_output(id);
+                self.outputs = core.broker.poll_output(core.now, id).into_iter();
+                self.outputs_at = core.now;
             }
+            // Asked also where nothing was taken: the socket may have room a moment later, and
+            // what the core told this connection of while it was awake wakes nobody.
+            burst.has_more = core.broker.has_output(id);
             burst.is_flooded = core.broker.is_flooded(id);
-            burst.now = core.now;
+            burst.is_closed = core.broker.is_closed(id);
             burst
         })
     }
 
-    /// Encodes and writes. What the socket does not take is kept.
-    fn send(&mut self, cx: &mut Context<'_>, burst: &Burst) -> io::Result<()> {
-        if burst.outputs.is_empty() {
-            return Ok(());
+    /// Writes what the core gave out. True: all of it has been taken by the socket.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        while self.poll_unwritten(cx)? {
+            if self.outputs.as_slice().is_empty() {
+                return Ok(true);
+            }
+            self.write_outputs(cx)?;
         }
+        Ok(false)
+    }
+
+    /// Encodes and writes, until all is done or the socket takes no more.
+    fn write_outputs(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         WRITE.with_borrow_mut(|buffer| {
             // A connection of this thread that broke while it was written to has left its bytes.
             buffer.0.clear();
-            for output in &burst.outputs {
-                if !self.encoder.encode(output, burst.now, buffer) {
-                    self.is_closing = true;
-                    break;
-                }
+            while self.unwritten.is_empty()
+                && !self.is_last
+                && let Some(output) = self.outputs.next()
+            {
+                self.is_last = !self.encoder.encode(&output, self.outputs_at, buffer);
                 if buffer.0.len() >= WRITE_BYTES {
                     self.write(cx, buffer)?;
                 }
             }
             self.write(cx, buffer)?;
             buffer.0.shrink_to(WRITE_BYTES * 4);
+            if self.is_last || self.outputs.as_slice().is_empty() {
+                self.outputs = Vec::new().into_iter();
+            }
             Ok(())
         })
     }
 
+    /// Writes. What the socket does not take is kept.
     fn write(&mut self, cx: &mut Context<'_>, buffer: &mut ByteBuffer) -> io::Result<()> {
         let mut written = 0;
         while self.unwritten.is_empty() && written < buffer.0.len() {
@@ -294,7 +338,7 @@ impl Connection {
         Ok(())
     }
 
-    /// True: all that was to be written so far has been taken by the socket.
+    /// True: all bytes that were made so far have been taken by the socket.
     fn poll_unwritten(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         while self.unwritten_from < self.unwritten.len() {
             match self.stream.poll_write(cx, &self.unwritten[self.unwritten_from..])? {
@@ -362,3 +406,6 @@ pub(crate) async fn linger(mut stream: Stream) {
     // Its end is an end either way.
     let _ = tokio::time::timeout(LINGER, closed).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,13 @@ impl Entered<'_> {
             slot => *slot = Some(waker.clone()),
         }
     }
+
+    /// The connection is at its end: a waker that nobody calls would keep the memory of its task.
+    pub(crate) fn forget(&mut self, id: ConnId) {
+        if let Some(slot) = self.wakers.get_mut(id.index()) {
+            *slot = None;
+        }
+    }
 }
 
 impl Shared {
