@@ -102,7 +102,8 @@ pub enum Handled {
     /// It was taken.
     Done,
     /// There is no room for it yet. Nothing happened: the same packet, and all behind it, are to be
-    /// handed in again when the connection is woken.
+    /// handed in again when the connection is woken. Acknowledgements may overtake it: they may be
+    /// what makes room.
     Wait,
     /// The connection is at its end; what was read behind this packet is void.
     Closed,
@@ -213,7 +214,9 @@ impl Broker {
         };
         if handled == Handled::Done {
             self.counters.packets_received += 1;
-            if let Some(connection) = self.connection_mut(id) {
+            if matches!(packet, Packet::Publish(_))
+                && let Some(connection) = self.connection_mut(id)
+            {
                 connection.waits_since = None;
             }
         }

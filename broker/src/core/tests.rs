@@ -4,6 +4,7 @@
 mod alias;
 mod bed;
 mod check;
+mod crash;
 mod expiry;
 mod flows;
 mod limits;
