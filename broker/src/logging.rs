@@ -4,6 +4,9 @@
 //! On a terminal: time, level, message, fields, in colour. In the journal: no time and no colour,
 //! which the journal has itself, and the level in front as sd-daemon(3) wants it. JSON on request:
 //! one object a line.
+//!
+//! An event is one line, whatever stands in it: client identifiers, topics and what other brokers say
+//! come from outside, and a line feed in one of them must not make a line that nobody wrote.
 
 use std::env;
 use std::fmt;
@@ -116,12 +119,55 @@ where
         Style::Json => Dispatch::new(builder.json().flatten_event(true).finish()),
         Style::Journal => {
             let line = Format::default().without_time().with_target(false).with_ansi(false);
-            Dispatch::new(builder.with_ansi(false).event_format(Journal(line)).finish())
+            let lines = OneLine { format: Journal(line), colours: false };
+            Dispatch::new(builder.with_ansi(false).event_format(lines).finish())
         }
         Style::Text { colours } => {
-            Dispatch::new(builder.with_target(false).with_ansi(colours).finish())
+            let format = Format::default().with_target(false).with_ansi(colours);
+            let lines = OneLine { format, colours };
+            Dispatch::new(builder.with_ansi(colours).event_format(lines).finish())
         }
     }
+}
+
+/// Shows control characters, so that they do nothing.
+struct OneLine<F> {
+    format: F,
+    /// Sequences that set a colour stand for themselves. At the worst a client colours its name.
+    colours: bool,
+}
+
+impl<S, N, F> FormatEvent<S, N> for OneLine<F>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    N: for<'w> FormatFields<'w> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::new();
+        self.format.format_event(context, Writer::new(&mut line), event)?;
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        for (at, c) in line.char_indices() {
+            if c.is_control() && !(self.colours && is_colour(&line[at..])) {
+                write!(writer, "{}", c.escape_debug())?;
+            } else {
+                writer.write_char(c)?;
+            }
+        }
+        writer.write_char('\n')
+    }
+}
+
+/// Whether a text begins with ESC `[`, numbers, `m` (ECMA-48, SGR).
+fn is_colour(text: &str) -> bool {
+    let numbers = |c: char| c.is_ascii_digit() || c == ';';
+    let rest = text.strip_prefix("\x1b[").map(|rest| rest.trim_start_matches(numbers));
+    rest.is_some_and(|rest| rest.starts_with('m'))
 }
 
 /// A line with `<n>` in front, the priority of syslog(3).
@@ -170,13 +216,17 @@ mod tests {
     }
 
     fn written(style: Style, filter: EnvFilter) -> String {
+        written_by(style, filter, || {
+            tracing::warn!(client_id = "c1", address = "[::1]:5", "malformed packet");
+            tracing::debug!("packet");
+        })
+    }
+
+    fn written_by(style: Style, filter: EnvFilter, work: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
         let dispatch = dispatch(style, filter, move || writer.clone());
-        tracing::dispatcher::with_default(&dispatch, || {
-            tracing::warn!(client_id = "c1", address = "[::1]:5", "malformed packet");
-            tracing::debug!("packet");
-        });
+        tracing::dispatcher::with_default(&dispatch, work);
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -207,6 +257,26 @@ mod tests {
             lines,
             "<4> WARN malformed packet client_id=\"c1\" address=\"[::1]:5\"\n<7>DEBUG packet\n"
         );
+    }
+
+    /// A client identifier with a line feed in it could write lines of its own into the log, one
+    /// with an escape sequence could write over others on a terminal.
+    #[test]
+    fn an_event_is_one_line_whatever_a_client_calls_itself() {
+        let client_id = "a\r\n<2>CRIT\x1b[2K\x07z";
+        for style in [Style::Text { colours: false }, Style::Journal, Style::Json] {
+            let line = written_by(style, at(LogLevel::Info), || {
+                tracing::warn!(client = %client_id, "client {client_id} lost");
+            });
+            let inner = line.strip_suffix('\n').unwrap();
+            let does_something = |c: char| c.is_ascii_control();
+            assert!(!inner.contains(does_something), "{style:?}: {line:?}");
+            assert_eq!(inner.matches("CRIT").count(), 2, "{line:?}");
+        }
+        let line = written_by(Style::Text { colours: true }, at(LogLevel::Info), || {
+            tracing::warn!(client = %client_id, "client {client_id} lost");
+        });
+        assert!(line.lines().count() == 1 && !line.contains("\x1b[2K"), "{line:?}");
     }
 
     #[test]
