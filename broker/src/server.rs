@@ -103,6 +103,7 @@ impl Server {
             authenticator,
             methods: AuthMethods::default(),
             packet_bytes_max: config.limits.packet_bytes_max,
+            connect_bytes_max: config.limits.connect_bytes_max.min(config.limits.packet_bytes_max),
         });
         let sockets = bind(&config).await?;
         let (failed, store_failure) = oneshot::channel();

@@ -67,6 +67,7 @@ pub(super) struct FileLimits {
     pub(super) connections_max: Key<Int>,
     pub(super) connecting_max: Key<Int>,
     pub(super) connect_timeout_ms: Key<Int>,
+    pub(super) connect_bytes_max: Key<Bytes>,
     pub(super) packet_bytes_max: Key<Bytes>,
     pub(super) receive_maximum: Key<Int>,
     pub(super) inflight_max: Key<Int>,

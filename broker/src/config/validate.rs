@@ -167,6 +167,7 @@ impl Check<'_, '_> {
             connections_max: int!(connections_max, 1..=1_000_000),
             connecting_max: int!(connecting_max, 1..=1_000_000),
             connect_timeout_ms: int!(connect_timeout_ms, 100..=600_000),
+            connect_bytes_max: bytes!(connect_bytes_max, 64..=PACKET_BYTES_MAX),
             packet_bytes_max: bytes!(packet_bytes_max, 64..=PACKET_BYTES_MAX),
             receive_maximum: int!(receive_maximum, 1..=u16::MAX),
             inflight_max: int!(inflight_max, 1..=u16::MAX),

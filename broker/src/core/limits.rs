@@ -28,6 +28,9 @@ pub struct Limits {
     pub connecting_max: u32,
     /// How long a connection may take until its CONNECT is complete, TLS and authentication included.
     pub connect_timeout_ms: u64,
+    /// The largest CONNECT taken, in bytes with its header; where `packet_bytes_max` is less, that
+    /// counts. Worst case: `connecting_max` times twice as much, before anybody has said who he is.
+    pub connect_bytes_max: u32,
     /// The largest packet taken, in bytes with its header; announced as Maximum Packet Size.
     pub packet_bytes_max: u32,
     /// QoS 1 and 2 messages that a client may have unacknowledged towards the broker; announced as
@@ -84,6 +87,7 @@ impl Default for Limits {
             connections_max: 10_000,
             connecting_max: 1_000,
             connect_timeout_ms: 10_000,
+            connect_bytes_max: 128 << 10,
             packet_bytes_max: 1 << 20,
             receive_maximum: 1_000,
             inflight_max: 100,

@@ -21,6 +21,9 @@ use crate::auth::{Authenticator, Credentials, Identity, ListenerAuth};
 use crate::core::output::{ByteBuffer, Encoder};
 use crate::core::{Peer, refusal, refusal_of};
 
+/// The first byte of a CONNECT: its type, and flags that are reserved.
+const CONNECT: u8 = 0x10;
+
 /// What every listener needs to let clients in.
 pub(crate) struct Door {
     pub(crate) shared: Arc<Shared>,
@@ -28,6 +31,8 @@ pub(crate) struct Door {
     pub(crate) methods: AuthMethods,
     /// The largest packet taken, in bytes.
     pub(crate) packet_bytes_max: u32,
+    /// The largest one taken from a client that is not connected yet.
+    pub(crate) connect_bytes_max: u32,
 }
 
 /// Who stands at the door.
@@ -91,11 +96,12 @@ async fn read_connect(
     stream: &mut Stream,
 ) -> Result<(Vec<u8>, usize, Authenticated), Refused> {
     let mut bytes = Vec::new();
-    let len = match read_packet(stream, &mut bytes, door.packet_bytes_max).await? {
+    let is_connect = |first| first == CONNECT;
+    let len = match read_packet(stream, &mut bytes, door.connect_bytes_max, is_connect).await? {
         Ok(len) => len,
         Err(error) => return Err(refuse_malformed(&bytes, error)),
     };
-    let connect = match decode(&bytes, ProtocolVersion::V5, door.packet_bytes_max) {
+    let connect = match decode(&bytes, ProtocolVersion::V5, door.connect_bytes_max) {
         Ok(Some((Packet::Connect(connect), _))) => connect,
         // [MQTT-3.1.0-1]
         Ok(_) => return Err(Refused::Silently("the first packet is not CONNECT")),
@@ -130,7 +136,7 @@ fn open(
     authenticated: Authenticated,
 ) -> Connection {
     let Ok(Some((Packet::Connect(connect), _))) =
-        decode(&bytes, ProtocolVersion::V5, door.packet_bytes_max)
+        decode(&bytes, ProtocolVersion::V5, door.connect_bytes_max)
     else {
         unreachable!("the same bytes were a CONNECT before");
     };
@@ -242,7 +248,7 @@ async fn exchange_auth(
     }
     write_all(stream, &bytes.0).await?;
     let mut answer = Vec::new();
-    match read_packet(stream, &mut answer, door.packet_bytes_max).await? {
+    match read_packet(stream, &mut answer, door.connect_bytes_max, |_| true).await? {
         Ok(len) if len == answer.len() => Ok(answer),
         Ok(_) => Err(Refused::Silently("packets before the authentication was complete")),
         Err(error) => Err(Refused::Silently(error.what)),
@@ -255,7 +261,7 @@ fn next_step(
     state: AuthState,
     answer: &[u8],
 ) -> Result<AuthStep, (ReasonCode, &'static str)> {
-    let packet = decode(answer, ProtocolVersion::V5, door.packet_bytes_max);
+    let packet = decode(answer, ProtocolVersion::V5, door.connect_bytes_max);
     let Ok(Some((Packet::Auth(auth), _))) = packet else {
         return Err((ReasonCode::ProtocolError, "another packet where AUTH was expected"));
     };
@@ -269,15 +275,21 @@ fn next_step(
     Ok(method.next(state, auth.properties.authentication_data()))
 }
 
-/// Reads until `bytes` begin with a whole packet; its length.
+/// Reads until `bytes` begin with a whole packet; its length. Nothing is gathered of a packet whose
+/// first byte `is_expected` refuses.
 async fn read_packet(
     stream: &mut Stream,
     bytes: &mut Vec<u8>,
-    packet_bytes_max: u32,
+    bytes_max: u32,
+    is_expected: impl Fn(u8) -> bool,
 ) -> io::Result<Result<usize, DecodeError>> {
     let mut chunk = [0; 512];
     loop {
-        match decode(bytes, ProtocolVersion::V5, packet_bytes_max) {
+        if bytes.first().is_some_and(|first| !is_expected(*first)) {
+            let what = "another packet was expected";
+            return Ok(Err(DecodeError { reason: ReasonCode::ProtocolError, what }));
+        }
+        match decode(bytes, ProtocolVersion::V5, bytes_max) {
             Ok(Some((_, len))) => return Ok(Ok(len)),
             Ok(None) => {}
             Err(error) => return Ok(Err(error)),
@@ -294,7 +306,10 @@ async fn write_all(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
     let mut written = 0;
     poll_fn(|cx| {
         while written < bytes.len() {
-            written += ready!(stream.poll_write(cx, &bytes[written..]))?;
+            match ready!(stream.poll_write(cx, &bytes[written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => written += n,
+            }
         }
         ready!(stream.poll_flush(cx))?;
         Poll::Ready(Ok(()))
@@ -305,7 +320,7 @@ async fn write_all(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
 /// What to say to a CONNECT that is none: 5.0 has reason codes, 3.x one for an unknown version.
 fn refuse_malformed(bytes: &[u8], error: DecodeError) -> Refused {
     let level = claimed_level(bytes);
-    if bytes.first().is_none_or(|first| *first != 0x10) {
+    if bytes.first().is_none_or(|first| *first != CONNECT) {
         return Refused::Silently("the first packet is not CONNECT");
     }
     let version = match (error.reason, level) {

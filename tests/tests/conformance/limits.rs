@@ -70,6 +70,22 @@ fn time_until_connect() {
     good.expect_nothing();
 }
 
+/// Who has not said who he is gets no memory to speak of: a CONNECT that is too large is refused by
+/// its length, and of another packet not even the length is waited for.
+#[test]
+fn bytes_before_connect() {
+    needs_own_broker!();
+    let broker = Broker::with_config("[limits]\nconnect_bytes_max = 1000\n");
+    let mut large = broker.open(V5);
+    // A CONNECT of 2,000 bytes begins.
+    large.send_bytes(&[0x10, 0xD0, 0x0F, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 0, 0]);
+    assert_eq!(large.expect::<ConnAck>().reason, ReasonCode::PacketTooLarge);
+    let mut other = broker.open(V5);
+    other.send_bytes(&[0x30]);
+    assert_eq!(other.rest(), []);
+    broker.connect(&v5("good")).expect_nothing();
+}
+
 /// Connections without CONNECT are limited by themselves; those that are through do not count.
 #[test]
 fn connecting() {
