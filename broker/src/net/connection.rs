@@ -133,6 +133,10 @@ impl Connection {
         let mut has_more = false;
         loop {
             let can_send = self.poll_send(cx)?;
+            if self.is_last {
+                // The encoder's word: the client takes no packet as large as its CONNACK.
+                return Poll::Ready(Ok(()));
+            }
             let burst = if self.is_flooded && !can_send {
                 Poll::Pending
             } else {
