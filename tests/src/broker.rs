@@ -261,7 +261,10 @@ fn external() -> Option<SocketAddr> {
 }
 
 /// The `outpost` binary of the target folder that this test was built into.
-fn binary() -> PathBuf {
+///
+/// # Panics
+/// When it has not been built.
+pub fn binary() -> PathBuf {
     let test = env::current_exe().expect("the path of this test");
     let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
     let path = profile.join("outpost");

@@ -14,7 +14,7 @@ mod packets;
 mod port;
 mod received;
 
-pub use broker::{Broker, DEADLINE, Lease};
+pub use broker::{Broker, DEADLINE, Lease, binary};
 pub use client::RawClient;
 pub use packets::{filter, message, unique, v5, v31, v311};
 pub use port::free_port;

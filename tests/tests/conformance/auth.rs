@@ -1,4 +1,10 @@
-//! AUTH and enhanced authentication where nothing is configured (5.0 sections 3.15 and 4.12).
+//! AUTH and enhanced authentication where nothing is configured (5.0 sections 3.15 and 4.12), and
+//! user names with passwords (3.1.3.5, 3.1.3.6).
+
+use std::process::Command;
+use std::{env, fs};
+
+use outpost_tests::{binary, free_port};
 
 use crate::prelude::*;
 
@@ -87,4 +93,49 @@ fn auth_in_311_closes() {
     let mut client = broker.connect(&v311(&unique("c")));
     client.send_bytes(&[0xF0, 0]);
     client.expect_closed();
+}
+
+/// [MQTT-3.1.4-2]: a listener for known users only. Wrong passwords and unknown users are not told
+/// apart: 0x86, return code 4; nobody is 0x87, return code 5. The refused do nothing.
+#[test]
+fn passwords() {
+    needs_own_broker!();
+    let file = env::temp_dir().join(unique("passwords"));
+    let passwd = Command::new(binary())
+        .args(["passwd", "-c", "-b", file.to_str().expect("UTF-8"), "ann", "secret"])
+        .status();
+    assert!(passwd.expect("run outpost passwd").success());
+    let address = ([127, 0, 0, 1], free_port()).into();
+    let broker = Broker::with_config(&format!(
+        "[[listener]]\naddress = \"{address}\"\nallow_anonymous = false\n\
+         [auth]\npassword_file = \"{}\"\n",
+        file.display()
+    ));
+    let cases = [
+        (None, None, ReasonCode::NotAuthorized, 5),
+        (Some("ann"), Some(&b"wrong"[..]), ReasonCode::BadUserNameOrPassword, 4),
+        (Some("ann"), None, ReasonCode::BadUserNameOrPassword, 4),
+        (Some("bob"), Some(b"secret"), ReasonCode::BadUserNameOrPassword, 4),
+        (Some("Ann"), Some(b"secret"), ReasonCode::BadUserNameOrPassword, 4),
+    ];
+    let mut watcher = subscriber(&broker, "#");
+    for (user_name, password, reason, return_code) in cases {
+        let mut five = RawClient::open(address, V5);
+        let connect = Connect { user_name, password, ..v5("five") };
+        five.send_all(&[Packet::Connect(connect), Packet::Publish(message("t", b"refused"))]);
+        assert_eq!(five.expect::<ConnAck>().reason, reason, "{user_name:?}");
+        five.expect_closed();
+        let mut three = RawClient::open(address, V311);
+        let connect = Connect { user_name, password, ..v311("three") };
+        three.send_all(&[Packet::Connect(connect), Packet::Publish(message("t", b"refused"))]);
+        assert_eq!(three.rest(), [0x20, 2, 0, return_code], "{user_name:?}");
+    }
+    watcher.expect_nothing();
+    for connect in [v5("five"), v311("three"), v31("one")] {
+        let mut client = RawClient::open(address, connect.version);
+        client.connect(&Connect { user_name: Some("ann"), password: Some(b"secret"), ..connect });
+        client.publish(&message("t", b"taken"));
+        assert_eq!(watcher.take().text(), "taken");
+    }
+    fs::remove_file(file).expect("remove the password file");
 }
