@@ -265,3 +265,30 @@ fn slow_subscriber_gets_every_qos1_message() {
     }
     slow.expect_nothing();
 }
+
+/// 3.1.1 has no Receive Maximum to go by: whoever sends more at once is slowed down, not closed.
+#[test]
+fn eager_3_1_1_publisher_is_slowed_down() {
+    let broker = Broker::shared();
+    let (name, topic) = (unique("sub"), unique("t"));
+    let mut away = broker.connect(&keep(&name));
+    away.subscribe(&topic, AtLeastOnce);
+    away.disconnect();
+    let mut sender = broker.connect(&v311(&unique("pub")));
+    let publishes: Vec<_> = (1..=3000)
+        .map(|n| Message { packet_id: Some(id(n)), ..qos1(&topic, b"x") })
+        .map(Packet::Publish)
+        .collect();
+    let mut writer = sender.second_handle();
+    std::thread::scope(|scope| {
+        scope.spawn(move || writer.send_all(&publishes));
+        for number in 1..=3000 {
+            assert_eq!(sender.expect::<PubAck>().packet_id, id(number));
+        }
+    });
+    let mut away = broker.connect(&resume(&name));
+    for _ in 0..3000 {
+        away.take();
+    }
+    away.expect_nothing();
+}

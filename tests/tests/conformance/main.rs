@@ -5,6 +5,7 @@
 mod alias;
 mod auth;
 mod connect;
+mod crash;
 mod disconnect;
 mod expiry;
 mod flow_control;

@@ -298,3 +298,29 @@ fn retained_messages_outlive_the_broker() {
     assert_eq!(got, expected.map(|(topic, text)| (topic.to_owned(), text.to_owned())));
     client.expect_nothing();
 }
+
+/// More retained messages than the client's window and the broker's buffer for it hold at once: all
+/// come, none twice, and what is published meanwhile comes, too.
+#[test]
+fn many_retained_messages_pass_a_narrow_window() {
+    needs_own_broker!();
+    let broker = Broker::with_config("[limits]\noutput_bytes_max = 65536\n");
+    let mut sender = publisher(&broker);
+    let payload = [b'x'; 2000];
+    let topics: Vec<String> = (0..200).map(|number| format!("r/{number:03}")).collect();
+    for (number, topic) in topics.iter().enumerate() {
+        let qos = if number % 2 == 0 { AtMostOnce } else { AtLeastOnce };
+        sender.publish(&Message { qos, ..retained(topic, &payload) });
+    }
+    let properties = list(&[Property::ReceiveMaximum(3)]);
+    let mut client = broker.connect(&Connect { properties, ..v5("c") });
+    client.subscribe("r/#", ExactlyOnce);
+    sender.publish(&Message { qos: AtLeastOnce, ..message("r/live", b"") });
+    let mut got: Vec<String> = (0..201).map(|_| client.take().topic).collect();
+    client.expect_nothing();
+    got.sort_unstable();
+    let mut expected = topics;
+    expected.push("r/live".to_owned());
+    expected.sort_unstable();
+    assert_eq!(got, expected);
+}

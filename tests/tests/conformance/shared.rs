@@ -254,3 +254,32 @@ fn members_that_are_there_come_first() {
     sender.publish(&qos1(&topic, b"waits"));
     assert_eq!(broker.connect(&resume(&name)).take().text(), "waits");
 }
+
+/// What waits for a member that leaves the group by UNSUBSCRIBE and was never sent to it goes to the
+/// others; what is in flight is completed with it [MQTT-3.10.4-3].
+#[test]
+fn unsubscribe_leaves_what_was_not_sent_to_the_others() {
+    let broker = Broker::shared();
+    let topic = unique("t");
+    let share = format!("$share/g/{topic}");
+    let name = unique("sub");
+    let properties = list(&[Property::ReceiveMaximum(1)]);
+    let mut leaver = broker.connect(&Connect { properties, ..v5(&name) });
+    leaver.subscribe(&share, AtLeastOnce);
+    let mut sender = publisher(&broker);
+    for number in 0..4 {
+        sender.publish(&qos1(&topic, &[number]));
+    }
+    let begun = leaver.expect::<Publish>();
+    let mut heir = subscriber(&broker, &share);
+    leaver.unsubscribe(&[&share]);
+    leaver.puback(begun.id());
+    let mut got = vec![begun.payload[0]];
+    for client in [&mut leaver, &mut heir] {
+        while let Some(publish) = next_now(client) {
+            got.push(publish.payload[0]);
+        }
+    }
+    got.sort_unstable();
+    assert_eq!(got, [0, 1, 2, 3], "each came to one of the two");
+}
