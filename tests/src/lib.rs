@@ -10,12 +10,14 @@
 
 mod broker;
 mod client;
+mod command;
 mod packets;
 mod port;
 mod received;
 
 pub use broker::{Broker, DEADLINE, Lease, binary};
 pub use client::RawClient;
+pub use command::{Command, Ended};
 pub use packets::{filter, message, unique, v5, v31, v311};
 pub use port::free_port;
 pub use received::{
