@@ -1,6 +1,8 @@
 //! Raw packet exchanges that Mosquitto's authors wrote, played against a fresh broker. They are not
 //! part of this repository: where the folder is not there, the test says so and shows nothing.
 
+#![allow(clippy::print_stdout)] // What was played is what a reader of the run wants to see.
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
