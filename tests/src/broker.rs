@@ -171,12 +171,17 @@ impl Broker {
         let address = self.address;
         self.own_mut().spawn();
         let deadline = Instant::now() + DEADLINE;
-        while TcpStream::connect(address).is_err() {
+        loop {
+            let is_open = TcpStream::connect(address).is_ok();
             let process = self.own_mut();
             let child = process.child.as_mut().expect("it has just been started");
+            // Looked at after connecting: another program may have been listening there.
             if let Some(status) = child.try_wait().expect("wait for the broker") {
                 process.child = None;
                 panic!("the broker ended with {status}:\n{}", process.log());
+            }
+            if is_open {
+                return;
             }
             assert!(Instant::now() < deadline, "the broker does not listen:\n{}", process.log());
             thread::sleep(POLL);
