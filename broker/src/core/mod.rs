@@ -48,6 +48,7 @@ mod topics;
 mod will;
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // A test may be told its seed by the environment.
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
