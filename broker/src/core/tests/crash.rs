@@ -308,9 +308,8 @@ impl World {
 
     fn check_end(&mut self) {
         for client in &self.clients {
-            for flow in client.flows() {
-                panic!("{} still has {flow:?}", client.name);
-            }
+            let flow = client.flows().next();
+            assert!(flow.is_none(), "{} still has {flow:?}", client.name);
         }
         let incarnations: Vec<u32> = self.clients.iter().map(|c| c.incarnation).collect();
         let qos: Vec<_> = self.clients.iter().map(|c| c.subscription_qos).collect();
