@@ -76,7 +76,9 @@ pub(crate) async fn shake_hands(
     match refused {
         Refused::Silently(why) => debug!(%address, why, "no connection"),
         Refused::With(bytes, reason, why) => {
-            warn!(%address, %reason, why, "client refused");
+            if door.shared.may_log() {
+                warn!(%address, %reason, why, "client refused");
+            }
             // The answer is a courtesy: who does not take it is gone.
             let _ = write_all(&mut stream, &bytes).await;
         }

@@ -76,7 +76,9 @@ impl Listener {
             match listener.socket.accept().await {
                 Ok((socket, address)) => listener.admit(socket, address),
                 Err(error) => {
-                    warn!(%error, "a connection could not be accepted");
+                    if listener.door.shared.may_log() {
+                        warn!(%error, "a connection could not be accepted");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -86,14 +88,20 @@ impl Listener {
     fn admit(self: &Arc<Self>, socket: TcpStream, address: SocketAddr) {
         let census = &self.census;
         let Some(place) = census.take(|c| &c.connections, census.connections_max) else {
-            warn!(%address, "refused: limits.connections_max is reached");
+            self.warn_full(address, "limits.connections_max");
             return;
         };
         let Some(connecting) = census.take(|c| &c.connecting, census.connecting_max) else {
-            warn!(%address, "refused: limits.connecting_max is reached");
+            self.warn_full(address, "limits.connecting_max");
             return;
         };
         tokio::spawn(serve(self.clone(), socket, address, place, connecting));
+    }
+
+    fn warn_full(&self, address: SocketAddr, limit: &str) {
+        if self.door.shared.may_log() {
+            warn!(%address, "refused: {limit} is reached");
+        }
     }
 
     async fn tls(&self, socket: TcpStream) -> io::Result<(Stream, Option<Box<str>>)> {
@@ -137,7 +145,9 @@ async fn greet(
     let (stream, certificate_cn) = match listener.tls(socket).await {
         Ok(secured) => secured,
         Err(error) => {
-            warn!(%address, %error, "TLS failed");
+            if listener.door.shared.may_log() {
+                warn!(%address, %error, "TLS failed");
+            }
             return None;
         }
     };

@@ -8,6 +8,7 @@
 //! | `handshake` | CONNECT and authentication |
 //! | `connection` | a connected client: bursts in, bursts out |
 //! | `local` | connections of this program's own parts |
+//! | `log_budget` | how many lines clients can bring into the log |
 //! | `stream` | TCP, TLS and in-process streams as one |
 //!
 //! A connection is one task. It takes the lock once for each burst of bytes read, and writes once for
@@ -18,5 +19,6 @@ pub(crate) mod connection;
 pub(crate) mod handshake;
 pub(crate) mod listener;
 pub(crate) mod local;
+pub(crate) mod log_budget;
 pub(crate) mod shared;
 pub(crate) mod stream;

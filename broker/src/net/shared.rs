@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::clock::Clock;
+use super::log_budget::LogBudget;
 use crate::core::change::Batch;
 use crate::core::time::Instant;
 use crate::core::{Broker, ConnId, Event};
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     /// The next timer is another one.
     timer: Notify,
     clock: Clock,
+    log_budget: LogBudget,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,7 @@ impl Shared {
             inner: Mutex::new(inner),
             batch: Condvar::new(),
             timer: Notify::new(),
+            log_budget: LogBudget::new(clock.now()),
             clock,
         })
     }
@@ -127,8 +130,15 @@ impl Shared {
             self.timer.notify_one();
         }
         woken.into_iter().for_each(Waker::wake);
-        events.into_iter().for_each(log);
+        // What tells of full queues is rationed by the core.
+        let is_told = |event: &Event| matches!(event, Event::Full { .. }) || self.may_log();
+        events.into_iter().filter(is_told).for_each(log);
         result
+    }
+
+    /// Whether there may be one more line about a client in the log.
+    pub(crate) fn may_log(&self) -> bool {
+        self.log_budget.allows(self.clock.now())
     }
 
     /// Serves the core's timers for as long as it is polled.
