@@ -13,14 +13,14 @@ use outpost_bridge::config::BridgeConfig;
 use outpost_bridge::connect::{Connector, remote_connector};
 use outpost_bridge::status::BridgeStatus;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, info};
 
 use crate::auth::method::AuthMethods;
-use crate::auth::{Authenticator, ListenerAuth};
+use crate::auth::{Authenticator, ListenerAuth, hashes_at_once};
 use crate::config::{self, Config, ConfigErrors};
 use crate::core::{Broker, CommitPolicy, Settings};
 use crate::net::clock::Clock;
@@ -87,6 +87,8 @@ struct Server {
     /// Told `true` when the bridges are to take their leave.
     leave: watch::Sender<bool>,
     writer: std::thread::JoinHandle<()>,
+    terminate: Signal,
+    interrupt: Signal,
     store_failure: oneshot::Receiver<StoreError>,
 }
 
@@ -102,9 +104,13 @@ impl Server {
             shared: shared.clone(),
             authenticator,
             methods: AuthMethods::default(),
+            hashing: Arc::new(Semaphore::new(hashes_at_once())),
             packet_bytes_max: config.limits.packet_bytes_max,
             connect_bytes_max: config.limits.connect_bytes_max.min(config.limits.packet_bytes_max),
         });
+        // Before anybody can see that the broker runs: from then on it ends in order.
+        let terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
         let sockets = bind(&config).await?;
         let (failed, store_failure) = oneshot::channel();
         let on_failure = move |error| {
@@ -131,16 +137,14 @@ impl Server {
         }
         let (leave, _) = watch::channel(false);
         let bridges = start_bridges(config.bridges, remotes, &door, &leave);
-        Ok(Self { shared, tasks, bridges, leave, writer, store_failure })
+        Ok(Self { shared, tasks, bridges, leave, writer, terminate, interrupt, store_failure })
     }
 
     /// Until the broker is told to end, or has to.
     async fn wait(&mut self) -> Result<(), ServerError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
         tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: ending"),
-            _ = interrupt.recv() => info!("SIGINT: ending"),
+            _ = self.terminate.recv() => info!("SIGTERM: ending"),
+            _ = self.interrupt.recv() => info!("SIGINT: ending"),
             Ok(failure) = &mut self.store_failure => {
                 error!(%failure, "nothing more is acknowledged: ending");
                 return Err(failure.into());

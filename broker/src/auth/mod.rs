@@ -17,6 +17,7 @@ pub use password_hash::PasswordHash;
 
 use crate::config::{AuthConfig, ConfigErrors, Listener};
 use users::Users;
+pub(crate) use users::hashes_at_once;
 
 /// What a client has shown of itself.
 #[derive(Clone, Copy)]

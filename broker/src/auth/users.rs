@@ -17,6 +17,11 @@ use super::password_hash::PasswordHash;
 /// Hashes at once, on a machine with as many cores; each needs 19 MiB.
 const HASHES_AT_ONCE_MAX: usize = 4;
 
+/// How many passwords are hashed at once: the others wait.
+pub(crate) fn hashes_at_once() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(HASHES_AT_ONCE_MAX)
+}
+
 pub(super) struct Users {
     users: HashMap<Box<str>, User>,
     /// What the password of an unknown user is checked against, in vain.
@@ -40,13 +45,12 @@ impl Users {
             .map(|(name, hash)| (name.into(), User { hash, verified: OnceLock::new() }))
             .collect();
         let costliest = users.values().map(|user| &user.hash).max_by_key(|hash| hash.cost());
-        let cores = thread::available_parallelism().map_or(1, usize::from);
         Self {
             decoy: costliest.map_or_else(PasswordHash::decoy, PasswordHash::decoy_like),
             users,
             key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
                 .expect("the system has random bytes"),
-            hashing: Permits::new(cores.min(HASHES_AT_ONCE_MAX)),
+            hashing: Permits::new(hashes_at_once()),
         }
     }
 

@@ -39,7 +39,11 @@ pub(super) fn execute(arguments: Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::work(format!("cannot start threads: {}", io_reason(&error))))?;
-    runtime.block_on(server::run(config)).map_err(Failure::from)
+    let ended = runtime.block_on(server::run(config)).map_err(Failure::from);
+    // What is not over now is nobody's business any more, such as looking up a bridge's name where
+    // no name server answers: dropping the runtime would wait for it.
+    runtime.shutdown_background();
+    ended
 }
 
 /// A file that the configuration names is part of the configuration.

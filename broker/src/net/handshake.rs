@@ -11,6 +11,7 @@ use std::task::{Poll, ready};
 use outpost_protocol::{
     Auth, Connect, DecodeError, Packet, Properties, Property, ProtocolVersion, ReasonCode, decode,
 };
+use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::connection::Connection;
@@ -29,6 +30,8 @@ pub(crate) struct Door {
     pub(crate) shared: Arc<Shared>,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) methods: AuthMethods,
+    /// As many permits as passwords can be hashed at once.
+    pub(crate) hashing: Arc<Semaphore>,
     /// The largest packet taken, in bytes.
     pub(crate) packet_bytes_max: u32,
     /// The largest one taken from a client that is not connected yet.
@@ -181,12 +184,17 @@ async fn authenticate(
     if !door.authenticator.needs_hashing(&caller.policy, &credentials) {
         return door.authenticator.authenticate(&caller.policy, &credentials);
     }
+    // Waiting here and not on a thread: a connection whose time is over waits no more, and a flood
+    // of passwords leaves no pile of hashes behind that the broker's end would have to wait for.
+    let permit = door.hashing.clone().acquire_owned().await;
+    let permit = permit.expect("the semaphore is never closed");
     let door = door.clone();
     let caller = caller.clone();
     let user_name = connect.user_name.map(str::to_owned);
     let password = connect.password.map(<[u8]>::to_vec);
     let client_id = connect.client_id.to_owned();
     let hashing = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
         let credentials = Credentials {
             user_name: user_name.as_deref(),
             password: password.as_deref(),

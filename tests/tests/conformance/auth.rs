@@ -139,3 +139,32 @@ fn passwords() {
     }
     fs::remove_file(file).expect("remove the password file");
 }
+
+/// Hundreds of passwords that wait to be hashed (this hash takes 64 MiB and long) do not hold up the
+/// end of the broker.
+#[test]
+fn passwords_that_wait_do_not_hold_up_the_end() {
+    needs_own_broker!();
+    let file = env::temp_dir().join(unique("passwords"));
+    let hash = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$\
+                CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+    fs::write(&file, format!("ann:{hash}\n")).expect("write the password file");
+    let address = ([127, 0, 0, 1], free_port()).into();
+    let mut broker = Broker::with_config(&format!(
+        "[[listener]]\naddress = \"{address}\"\nallow_anonymous = false\n\
+         [auth]\npassword_file = \"{}\"\n",
+        file.display()
+    ));
+    let guess = |_| {
+        let mut client = RawClient::open(address, V311);
+        let guess = Connect { user_name: Some("ann"), password: Some(b"guess"), ..v311("c") };
+        client.send(&Packet::Connect(guess));
+        client
+    };
+    let mut clients: Vec<RawClient> = (0..400).map(guess).collect();
+    // A few are hashed at a time: when the first is refused, most of the others wait.
+    assert_eq!(clients[0].rest(), [0x20, 2, 0, 4]);
+    broker.terminate();
+    assert!(broker.wait().success());
+    fs::remove_file(file).expect("remove the password file");
+}
