@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use outpost_protocol::TopicName;
+use outpost_protocol::{Properties, QoS, TopicName};
 use tokio::runtime;
 
-use super::client::{ClientOptions, Reporter, Settings};
+use super::client::{ClientOptions, Reporter, Settings, Target};
 use super::output::Failure;
 use crate::config::io_reason;
 use lines::Lines;
@@ -91,6 +91,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         .or(topic_of_url)
         .ok_or_else(|| Failure::usage(["a topic is needed: -t, or -L with one"]))?;
     TopicName::new(&topic).map_err(|error| Failure::usage([format!("-t: {error}")]))?;
+    let properties = settings.properties.encoded(Target::Publish);
+    let has_alias = Properties::encoded(&properties).topic_alias().is_some();
+    if has_alias && settings.qos > QoS::AtMostOnce {
+        // It may have to be sent on another connection, where the alias is unknown.
+        return Err(Failure::usage(["a topic-alias goes with QoS 0 only"]));
+    }
     let reporter = Reporter::new(COMMAND, settings.quiet, settings.debug);
     let payload = arguments.payload.read()?;
     let repeat = Repeat { count: arguments.repeat, delay: arguments.repeat_delay };
@@ -211,6 +217,11 @@ mod tests {
                 "-t a -f /nonexistent",
                 "outpost pub: /nonexistent: cannot be read: No such file or directory\n",
                 1,
+            ),
+            (
+                "-t a -m x -q 1 -D publish topic-alias 1",
+                "outpost pub: a topic-alias goes with QoS 0 only\n",
+                2,
             ),
             (
                 "-t a -m x -c",

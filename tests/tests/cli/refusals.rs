@@ -80,6 +80,28 @@ fn a_server_that_speaks_no_mqtt() {
     assert_eq!((ended.errors.lines().count(), ended.code), (1, Some(7)));
 }
 
+/// What breaks the protocol is answered with the reason in 5.0.
+#[test]
+fn a_server_that_breaks_the_protocol_is_told() {
+    for (command, line) in [("sub", "-V 5 -t a"), ("pub", "-V 5 -t a -q 1 -m x")] {
+        let server = Server::start();
+        let client = start(command, server.address(), line, &[]);
+        let mut connection = server.accept(ProtocolVersion::V5);
+        connection.accept_client();
+        connection.next().expect("SUBSCRIBE or PUBLISH");
+        connection.send_conn_ack(ReasonCode::Success, Properties::EMPTY);
+        connection.expect(|packet| {
+            let Packet::Disconnect(packet) = packet else { panic!("{packet:?}") };
+            assert_eq!(packet.reason, ReasonCode::ProtocolError);
+        });
+        assert_eq!(connection.next(), None);
+        let ended = client.end();
+        let expected = format!("outpost {command}: connection given up: ");
+        assert!(ended.errors.starts_with(&expected), "{ended:?}");
+        assert_eq!((ended.errors.lines().count(), ended.code), (1, Some(7)));
+    }
+}
+
 /// Who is told that another client took over does not take over in turn.
 #[test]
 fn a_session_taken_over_is_the_end() {

@@ -317,10 +317,27 @@ impl Link {
     /// Says DISCONNECT, writes all that is left, and waits for the server to close: closing first
     /// with something unread would cut off what is still on its way to it.
     pub(in crate::cli) async fn disconnect(&mut self) {
-        let properties = self.settings.properties.encoded(Target::Disconnect);
-        let ended = timeout(CLOSE_TIMEOUT, self.say_disconnect(&properties)).await;
-        // Too late to do anything about it: everything that matters was acknowledged before.
-        drop(ended);
+        if self.client.is_connected() {
+            let properties = self.settings.properties.encoded(Target::Disconnect);
+            let ended = timeout(CLOSE_TIMEOUT, self.say_disconnect(&properties)).await;
+            // Too late to do anything about it: everything that matters was acknowledged before.
+            drop(ended);
+        }
+        self.close();
+    }
+
+    /// Ends a connection for an error: a 5.0 server is told why, if it can be told.
+    pub(in crate::cli) async fn give_up(&mut self, error: &ClientError) {
+        if matches!(error, ClientError::Ended(_)) {
+            let written = timeout(CLOSE_TIMEOUT, async {
+                while !self.client.is_written() || self.needs_flush {
+                    self.turn_deaf().await?;
+                }
+                Ok::<(), ClientError>(())
+            });
+            // Who does not listen any more need not know.
+            drop(written.await);
+        }
         self.close();
     }
 

@@ -212,6 +212,7 @@ impl Session {
             (None, None) => random_client_id(),
         };
         check_length("the client identifier", client_id.len())?;
+        check_disconnect(&options.properties, expiry_interval_s)?;
         Ok(Self { client_id, clean_start, expiry_interval_s })
     }
 }
@@ -225,6 +226,17 @@ fn expiry_interval_s(options: &ClientOptions) -> Result<Option<u32>, String> {
     match (options.session_expiry_interval, given.next()) {
         (Some(_), Some(_)) => Err("-x and -D CONNECT session-expiry-interval mean the same".into()),
         (one, other) => Ok(one.or(other)),
+    }
+}
+
+/// A session that ends with the connection cannot be kept after all (3.14.2.2.2).
+fn check_disconnect(properties: &PropertyOptions, expiry_interval_s: u32) -> Result<(), String> {
+    let keeps = properties.of(Target::Disconnect).any(|given| {
+        matches!(given.as_property(), Property::SessionExpiryInterval(interval_s) if interval_s > 0)
+    });
+    match keeps && expiry_interval_s == 0 {
+        true => Err("-D DISCONNECT session-expiry-interval needs -x".into()),
+        false => Ok(()),
     }
 }
 
@@ -399,6 +411,10 @@ mod tests {
             (
                 "-x 5 -D connect session-expiry-interval 6",
                 "-x and -D CONNECT session-expiry-interval mean the same",
+            ),
+            (
+                "-D disconnect session-expiry-interval 5",
+                "-D DISCONNECT session-expiry-interval needs -x",
             ),
             ("--insecure", "--insecure needs --cafile, --capath or --tls-use-os-certs"),
             ("--cafile /nonexistent", "/nonexistent: cannot be read: No such file or directory"),

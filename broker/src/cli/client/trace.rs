@@ -19,10 +19,11 @@ impl Reporter {
         Self { command, quiet, debug }
     }
 
-    /// Tells what went wrong, if the user wants to know.
+    /// Tells what went wrong, if the user wants to know: on one line, whatever a server said.
     pub(in crate::cli) fn warn(&self, line: impl std::fmt::Display) {
         if !self.quiet {
             // Nobody is left to tell that standard error is closed.
+            let line = printable(&line.to_string());
             writeln!(io::stderr(), "outpost {}: {line}", self.command).ok();
         }
     }

@@ -85,9 +85,7 @@ impl Publisher {
     /// Publishes one message, over one connection.
     pub(super) async fn publish(&mut self, payload: &[u8], repeat: Repeat) -> Result<(), Failure> {
         let published = self.publish_repeatedly(payload, repeat).await;
-        if published.is_ok() {
-            self.link.disconnect().await;
-        }
+        self.leave(&published).await;
         self.end(published)
     }
 
@@ -127,9 +125,7 @@ impl Publisher {
             Ok(_) => self.publish_over_connections(&mut lines, &mut backoff).await,
             Err(error) => Err(error.into()),
         };
-        if published.is_ok() {
-            self.link.disconnect().await;
-        }
+        self.leave(&published).await;
         self.end(published)
     }
 
@@ -143,7 +139,7 @@ impl Publisher {
                 Err(Stop::Connection(error)) if error.is_transient() => error,
                 other => return other,
             };
-            self.link.close();
+            self.link.give_up(&lost).await;
             loop {
                 let delay = backoff.next_delay();
                 self.reporter.warn(format!("{lost}; trying again in {} s", delay.as_secs()));
@@ -175,6 +171,13 @@ impl Publisher {
                 turned = self.link.turn() => turned?,
                 read = lines.read_more(), if wants_more => read.map_err(Stop::Input)?,
             }
+        }
+    }
+
+    async fn leave(&mut self, published: &Result<(), Stop>) {
+        match published {
+            Err(Stop::Connection(error)) => self.link.give_up(error).await,
+            Ok(()) | Err(Stop::Message(_) | Stop::Input(_)) => self.link.disconnect().await,
         }
     }
 

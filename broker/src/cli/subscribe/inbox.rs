@@ -10,8 +10,10 @@ use super::super::client::{MqttClient, Reporter, random_bytes};
 use super::message::Message;
 use super::printer::Printer;
 
-/// How many retained messages may wait to be deleted.
-const REMOVALS_MAX: usize = 1_000_000;
+/// How many bytes the topics of retained messages that wait to be deleted may have.
+const REMOVALS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What one of them takes beside its bytes, about.
+const REMOVAL_BYTES: usize = 64;
 
 /// Which messages are shown, and how many.
 #[derive(Clone, Debug)]
@@ -48,6 +50,7 @@ pub(super) struct Inbox<W> {
     aliases: HashMap<u16, String>,
     /// The topics of retained messages that are to be deleted.
     removals: VecDeque<String>,
+    removals_bytes: usize,
 }
 
 impl<W: Write> Inbox<W> {
@@ -60,6 +63,7 @@ impl<W: Write> Inbox<W> {
             count: 0,
             aliases: HashMap::new(),
             removals: VecDeque::new(),
+            removals_bytes: 0,
         }
     }
 
@@ -115,7 +119,9 @@ impl<W: Write> Inbox<W> {
     }
 
     fn remove_retained(&mut self, topic: &str) {
-        if self.removals.len() < REMOVALS_MAX {
+        let bytes = self.removals_bytes + topic.len() + REMOVAL_BYTES;
+        if bytes <= REMOVALS_BYTES_MAX {
+            self.removals_bytes = bytes;
             self.removals.push_back(topic.to_owned());
         } else {
             self.reporter.warn(format!("too much at once: {topic} stays retained"));
@@ -131,6 +137,7 @@ impl<W: Write> Inbox<W> {
                 Err(RequestError::Full | RequestError::NotConnected) => return,
                 Err(error) => self.reporter.warn(format!("{topic} stays retained: {error}")),
             }
+            self.removals_bytes -= topic.len() + REMOVAL_BYTES;
             self.removals.pop_front();
         }
     }

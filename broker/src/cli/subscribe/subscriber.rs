@@ -163,7 +163,7 @@ impl<W: Write> Subscriber<W> {
                 End::Connection(error) if error.is_transient() => error,
                 end => return end,
             };
-            self.link.close();
+            self.link.give_up(&lost).await;
             accepted = loop {
                 let delay = backoff.next_delay();
                 self.reporter.warn(format!("{lost}; trying again in {} s", delay.as_secs()));
@@ -236,7 +236,7 @@ impl<W: Write> Subscriber<W> {
     /// Acknowledges what was shown, has deletions acknowledged, and says DISCONNECT.
     async fn leave(&mut self, end: &End) {
         match end {
-            End::Connection(_) => return self.link.close(),
+            End::Connection(error) => return self.link.give_up(error).await,
             // What could not be written is not acknowledged.
             End::Output(_) => return self.link.close(),
             _ => {}
