@@ -67,7 +67,7 @@ pub struct Target {
 pub struct SessionRecord {
     /// The client identifier.
     pub client_id: Box<str>,
-    /// Session Expiry Interval in seconds; `u32::MAX`: never [MQTT-3.1.2.11.2].
+    /// Session Expiry Interval in seconds; `u32::MAX`: never (MQTT 5.0, 3.1.2.11.2).
     pub expiry_interval_s: u32,
     /// When the session ends; none while its client is connected.
     pub expires_at: Option<Instant>,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use outpost_protocol::{ConnAck, Connect, Properties, Property, ProtocolVersion, QoS, ReasonCode};
+use outpost_protocol::{
+    ConnAck, Connect, KeepAliveWatch, Properties, Property, ProtocolVersion, QoS, ReasonCode,
+};
 
 use super::Broker;
 use super::change::SessionId;
@@ -119,8 +121,7 @@ impl Broker {
             peer,
             version: connect.version,
             session: None,
-            silence_max_ms: 0,
-            last_packet_at: now,
+            keep_alive: KeepAliveWatch::new(0, now.0),
             maximum_packet_size: properties.maximum_packet_size().unwrap_or(u32::MAX),
             // Absent: 1, [MQTT-3.1.2-29].
             wants_reasons: connect.version == ProtocolVersion::V5
@@ -296,10 +297,9 @@ impl Broker {
         let connection = &mut self.connections[id.index()];
         connection.session = Some(key);
         connection.received_before = received_before;
-        if keep_alive_s > 0 {
-            connection.silence_max_ms = u64::from(keep_alive_s) * 1500; // [MQTT-3.1.2-22]
-            let at = now.plus_ms(connection.silence_max_ms);
-            self.timers.set(at, Timer::KeepAlive(id));
+        connection.keep_alive = KeepAliveWatch::new(keep_alive_s, now.0);
+        if let Some(deadline_ms) = connection.keep_alive.deadline_ms() {
+            self.timers.set(Instant(deadline_ms), Timer::KeepAlive(id));
         }
         let wants_response_information =
             connect.properties.request_response_information() == Some(1);

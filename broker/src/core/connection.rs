@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use outpost_protocol::ProtocolVersion;
+use outpost_protocol::{KeepAliveWatch, ProtocolVersion};
 
 use super::message::Topic;
 use super::output::{AckKind, Output};
@@ -43,9 +43,7 @@ pub(super) struct Connection {
     pub version: ProtocolVersion,
     /// None before a session is found for it, and after it was detached from its session.
     pub session: Option<SessionKey>,
-    /// 1.5 times the Keep Alive, 0: none [MQTT-3.1.2-22].
-    pub silence_max_ms: u64,
-    pub last_packet_at: Instant,
+    pub keep_alive: KeepAliveWatch,
     pub maximum_packet_size: u32,
     pub wants_reasons: bool,
     pub topic_alias_maximum_out: u16,

@@ -39,7 +39,7 @@ impl Broker {
             let limit_s = self.settings.limits.session_expiry_max_s;
             let session = &mut self.sessions[key as usize];
             if session.expiry_interval_s == 0 && expiry_s > 0 {
-                // [MQTT-3.1.2.11.2]: a session that was to end cannot be kept.
+                // MQTT 5.0, 3.14.2.2.2: a session that was to end cannot be kept.
                 let why = "DISCONNECT with a Session Expiry Interval where CONNECT had none";
                 return self.fail(now, id, ReasonCode::ProtocolError, why);
             }
@@ -94,15 +94,15 @@ impl Broker {
         if connection.session.is_none() {
             return;
         }
-        let silence_max_ms = connection.silence_max_ms;
-        // Who has to wait for room is not read from, and cannot be heard.
-        let waits = connection.waits_since.is_some();
-        if !waits && now.since_ms(connection.last_packet_at) >= silence_max_ms {
-            self.fail(now, id, ReasonCode::KeepAliveTimeout, "keep alive timeout");
-            return;
+        if connection.waits_since.is_some() {
+            // Who has to wait for room is not read from, and cannot be heard.
+            connection.keep_alive.handle_received(now.0);
         }
-        let next = if waits { now } else { connection.last_packet_at };
-        self.timers.set(next.plus_ms(silence_max_ms), Timer::KeepAlive(id));
+        if connection.keep_alive.is_expired(now.0) {
+            self.fail(now, id, ReasonCode::KeepAliveTimeout, "keep alive timeout");
+        } else if let Some(deadline_ms) = connection.keep_alive.deadline_ms() {
+            self.timers.set(Instant(deadline_ms), Timer::KeepAlive(id));
+        }
     }
 
     pub(super) fn check_session_expiry(&mut self, now: Instant, id: SessionId) {

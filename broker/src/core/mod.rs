@@ -186,7 +186,7 @@ impl Broker {
     pub fn handle_packet(&mut self, now: Instant, id: ConnId, packet: &Packet<'_>) -> Handled {
         let Some(connection) = self.connection_mut(id) else { return Handled::Closed };
         let Some(session) = connection.session else { return Handled::Closed };
-        connection.last_packet_at = now;
+        connection.keep_alive.handle_received(now.0);
         if !connection.is_accepted {
             return Handled::Wait;
         }
