@@ -1,7 +1,10 @@
-//! The two halves of the QoS 1 and QoS 2 flows (4.3): state rules, and tables of fixed size.
+//! The two halves of the QoS 1 and QoS 2 flows (4.3).
 //!
-//! No messages are kept here, only packet identifiers and what they wait for. The broker's sessions
-//! use the rules of [`SendState`]; the client uses the tables as well.
+//! [`SendState`] is the rule of the sending half for one message. Who sends keeps it beside the
+//! message, which may have to be sent again: the client in its ring of packets
+//! (`client/retained.rs`), the broker in its sessions. The receiving half needs packet identifiers
+//! alone: [`ReceivingHalf`] is the client's table of them, of fixed size; the broker has its own,
+//! which grows with what a 3.1.1 client sends.
 
 use crate::packet_id::PacketId;
 use crate::qos::QoS;
@@ -70,154 +73,6 @@ impl SendState {
             }
             _ => Err(ReasonCode::ProtocolError),
         }
-    }
-}
-
-/// Up to `N` packet identifiers in flight with what they wait for.
-///
-/// They stand in the order in which their packets must be sent again after a reconnection: first
-/// the PUBRELs in the order in which the PUBRECs came [MQTT-4.6.0-4], then the PUBLISHes in the
-/// order in which they were sent [MQTT-4.6.0-1]. `N` is the send quota [MQTT-4.9.0-1]; a lower
-/// Receive Maximum is kept by asking [`Self::len`] before [`Self::insert`].
-#[derive(Clone, Debug)]
-pub struct SendingHalf<const N: usize> {
-    flows: [Option<(PacketId, SendState)>; N],
-    len: usize,
-    next: PacketId,
-}
-
-impl<const N: usize> SendingHalf<N> {
-    /// Nothing in flight.
-    pub const fn new() -> Self {
-        Self { flows: [None; N], len: 0, next: PacketId::MIN }
-    }
-
-    /// How many are in flight.
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether none is in flight.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Whether no more may be sent [MQTT-4.9.0-2].
-    pub const fn is_full(&self) -> bool {
-        self.len == N
-    }
-
-    /// A packet identifier that is not in flight here [MQTT-2.2.1-3]; none where the table is full
-    /// or holds all there are. `is_used` tells what the caller uses elsewhere (SUBSCRIBE and
-    /// UNSUBSCRIBE take theirs from the same numbers).
-    pub fn free_packet_id(&mut self, is_used: impl Fn(PacketId) -> bool) -> Option<PacketId> {
-        if self.is_full() {
-            return None;
-        }
-        for _ in 0..u16::MAX {
-            let id = self.next;
-            self.next = id.next();
-            if !self.contains(id) && !is_used(id) {
-                return Some(id);
-            }
-        }
-        None
-    }
-
-    /// A PUBLISH above QoS 0 was sent with this packet identifier. False, and nothing is changed,
-    /// where the table is full, the packet identifier in flight or the QoS 0.
-    #[must_use]
-    pub fn insert(&mut self, id: PacketId, qos: QoS) -> bool {
-        match SendState::first(qos) {
-            Some(state) => self.restore(id, state),
-            None => false,
-        }
-    }
-
-    /// Puts a flow back behind the others of its kind, as a session that was stored had it. False,
-    /// and nothing is changed, where the table is full or the packet identifier in flight.
-    #[must_use]
-    pub fn restore(&mut self, id: PacketId, state: SendState) -> bool {
-        if self.is_full() || self.contains(id) {
-            return false;
-        }
-        self.flows[self.len] = Some((id, state));
-        self.len += 1;
-        if state == SendState::AwaitPubComp {
-            self.move_behind_released(self.len - 1);
-        }
-        true
-    }
-
-    /// An acknowledgement came.
-    ///
-    /// # Errors
-    /// [`ReasonCode::PacketIdentifierNotFound`] where the packet identifier is not in flight, and
-    /// those of [`SendState::handle`].
-    pub fn handle(
-        &mut self,
-        id: PacketId,
-        ack: Ack,
-        reason: ReasonCode,
-    ) -> Result<SendStep, ReasonCode> {
-        let at = self.position(id).ok_or(ReasonCode::PacketIdentifierNotFound)?;
-        let Some((_, state)) = &mut self.flows[at] else {
-            return Err(ReasonCode::PacketIdentifierNotFound);
-        };
-        let was_released = *state == SendState::AwaitPubComp;
-        let step = state.handle(ack, reason)?;
-        match step {
-            SendStep::Done => self.remove_at(at),
-            SendStep::SendPubRel if was_released => {}
-            SendStep::SendPubRel => self.move_behind_released(at),
-        }
-        Ok(step)
-    }
-
-    /// What a packet identifier waits for.
-    pub fn state(&self, id: PacketId) -> Option<SendState> {
-        self.iter().find(|(other, _)| *other == id).map(|(_, state)| state)
-    }
-
-    /// Whether a packet identifier is in flight.
-    pub fn contains(&self, id: PacketId) -> bool {
-        self.position(id).is_some()
-    }
-
-    /// All that is in flight, in the order of sending again.
-    pub fn iter(&self) -> impl Iterator<Item = (PacketId, SendState)> + '_ {
-        self.flows[..self.len].iter().flatten().copied()
-    }
-
-    /// Forgets all: the server has no session any more [MQTT-3.2.2-5].
-    pub fn clear(&mut self) {
-        self.flows = [None; N];
-        self.len = 0;
-    }
-
-    fn position(&self, id: PacketId) -> Option<usize> {
-        self.iter().position(|(other, _)| other == id)
-    }
-
-    fn remove_at(&mut self, at: usize) {
-        self.flows[at..self.len].rotate_left(1);
-        self.len -= 1;
-        self.flows[self.len] = None;
-    }
-
-    /// Moves the flow at `at` forward, behind all that wait for PUBCOMP before it.
-    fn move_behind_released(&mut self, at: usize) {
-        let is_released = |flow: &Option<(PacketId, SendState)>| {
-            matches!(flow, Some((_, SendState::AwaitPubComp)))
-        };
-        let to = self.flows[..at].iter().take_while(|flow| is_released(flow)).count();
-        self.flows[to..=at].rotate_right(1);
-    }
-}
-
-impl<const N: usize> Default for SendingHalf<N> {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -312,10 +167,6 @@ mod tests {
 
     const SUCCESS: ReasonCode = ReasonCode::Success;
 
-    fn ids<const N: usize>(half: &SendingHalf<N>) -> Vec<u16> {
-        half.iter().map(|(id, _)| id.value()).collect()
-    }
-
     /// [MQTT-4.3.2-3] [MQTT-4.4.0-2]
     #[test]
     fn puback_ends_qos_1() {
@@ -352,55 +203,6 @@ mod tests {
     fn an_error_in_pubrec_ends_qos_2() {
         let mut state = SendState::AwaitPubRec;
         assert_eq!(state.handle(Ack::PubRec, ReasonCode::NotAuthorized), Ok(SendStep::Done));
-    }
-
-    /// [MQTT-4.6.0-1] [MQTT-4.6.0-4]
-    #[test]
-    fn the_table_keeps_the_order_of_sending_again() {
-        let mut half = SendingHalf::<5>::new();
-        for value in 1..=5 {
-            assert!(half.insert(id(value), QoS::ExactlyOnce));
-        }
-        for value in [4, 2] {
-            assert_eq!(half.handle(id(value), Ack::PubRec, SUCCESS), Ok(SendStep::SendPubRel));
-        }
-        assert_eq!(ids(&half), [4, 2, 1, 3, 5], "PUBRELs by PUBREC, then PUBLISHes");
-        assert_eq!(half.handle(id(4), Ack::PubRec, SUCCESS), Ok(SendStep::SendPubRel));
-        assert_eq!(ids(&half), [4, 2, 1, 3, 5], "a repeated PUBREC moves nothing");
-        assert_eq!(half.handle(id(4), Ack::PubComp, SUCCESS), Ok(SendStep::Done));
-        assert_eq!(half.handle(id(1), Ack::PubRec, ReasonCode::QuotaExceeded), Ok(SendStep::Done));
-        assert_eq!(ids(&half), [2, 3, 5]);
-        assert_eq!(half.state(id(2)), Some(SendState::AwaitPubComp));
-        assert!(half.restore(id(9), SendState::AwaitPubComp));
-        assert_eq!(ids(&half), [2, 9, 3, 5]);
-    }
-
-    /// [MQTT-4.9.0-2]
-    #[test]
-    fn the_table_has_a_bound() {
-        let mut half = SendingHalf::<2>::new();
-        assert!(half.insert(id(1), QoS::AtLeastOnce));
-        assert!(!half.insert(id(1), QoS::AtLeastOnce), "in flight already");
-        assert!(!half.insert(id(2), QoS::AtMostOnce), "QoS 0 is not kept");
-        assert!(half.insert(id(2), QoS::ExactlyOnce));
-        assert!(half.is_full());
-        assert!(!half.insert(id(3), QoS::AtLeastOnce));
-        assert_eq!(half.free_packet_id(|_| false), None);
-        let unknown = half.handle(id(3), Ack::PubAck, SUCCESS);
-        assert_eq!(unknown, Err(ReasonCode::PacketIdentifierNotFound));
-        half.clear();
-        assert!(half.is_empty());
-    }
-
-    /// [MQTT-2.2.1-3]
-    #[test]
-    fn packet_identifiers_are_unused_ones_and_go_round() {
-        let mut half = SendingHalf::<3>::new();
-        assert_eq!(half.free_packet_id(|id| id.value() < 3), Some(id(3)));
-        assert!(half.insert(id(4), QoS::AtLeastOnce));
-        assert_eq!(half.free_packet_id(|_| false), Some(id(5)));
-        assert_eq!(half.free_packet_id(|id| id.value() > 5), Some(id(1)), "1 after 65,535");
-        assert_eq!(half.free_packet_id(|_| true), None);
     }
 
     /// [MQTT-4.3.3-10] [MQTT-4.3.3-12]

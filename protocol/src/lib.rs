@@ -9,9 +9,10 @@
 //! - Every packet has `encode` and `encoded_len`; [`Buffer`] is where the bytes go.
 //! - [`Properties`] are kept in wire form and can be forwarded as they came.
 //! - [`TopicName`] and [`TopicFilter`] cannot exist unchecked.
-//! - [`SendState`], [`SendingHalf`], [`ReceivingHalf`], [`KeepAlive`], [`KeepAliveWatch`],
-//!   [`IncomingTopicAliases`] and [`OutgoingTopicAliases`] are the state rules.
-//! - [`client::Client`] is a whole client without I/O, made of all of these.
+//! - [`SendState`] and [`ReceivingHalf`] are the rules of the QoS flows, [`KeepAlive`] and
+//!   [`KeepAliveWatch`] those of silence, for the client and for the server.
+//! - [`client::Client`] is a whole client without I/O. It leaves topic aliases to its caller, for
+//!   whom [`IncomingTopicAliases`] and [`OutgoingTopicAliases`] are.
 //!
 //! Specification ids in the code (`[MQTT-3.3.1-4]`) are those of MQTT 5.0 unless 3.1.1 is named.
 #![no_std]
@@ -64,7 +65,7 @@ pub use decode::{decode, packet_len};
 pub use disconnect::Disconnect;
 pub use encode::{Buffer, SliceBuffer};
 pub use error::{BufferFull, DecodeError};
-pub use flow::{Ack, Received, ReceivingHalf, SendState, SendStep, SendingHalf};
+pub use flow::{Ack, Received, ReceivingHalf, SendState, SendStep};
 pub use keep_alive::{KeepAlive, KeepAliveStep, KeepAliveWatch};
 pub use packet::{Packet, PacketType};
 pub use packet_id::PacketId;

@@ -1,5 +1,9 @@
 //! Topic aliases (3.3.2.3.4) in tables of fixed size, one for each direction.
 //!
+//! They are for who drives [`crate::client::Client`], which checks aliases and leaves the topics
+//! behind them to its caller: it keeps no topics. The broker does not use them: what it allows is
+//! configured, and its topics are shared with the messages.
+//!
 //! `N` aliases of topics of up to `LEN` bytes are kept, so that a table takes about `N * (LEN + 3)`
 //! bytes. Mappings end with the network connection [MQTT-3.3.2-7]: `clear` both then.
 

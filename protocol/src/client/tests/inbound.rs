@@ -1,7 +1,7 @@
 //! Messages that come in, byte by byte as they must be answered.
 
 use super::*;
-use crate::{PacketId, Property, PubComp, PubRec, PubRel, Publish};
+use crate::{IncomingTopicAliases, PacketId, Property, PubComp, PubRec, PubRel, Publish};
 
 fn incoming(qos: QoS, id: u16, dup: bool) -> Packet<'static> {
     Packet::Publish(Publish {
@@ -119,7 +119,8 @@ fn with_alias<'a>(topic: &'a str, alias: &'a [Property<'a>]) -> Packet<'a> {
 #[test]
 fn topic_aliases_are_taken_as_far_as_they_are_allowed() {
     let mut client = client(ProtocolVersion::V5);
-    let properties = &[Property::TopicAliasMaximum(2)];
+    let mut aliases = IncomingTopicAliases::<2, 16>::new();
+    let properties = &[Property::TopicAliasMaximum(aliases.maximum())];
     client.connect(0, &ConnectOptions { properties, ..ConnectOptions::new("c") }).unwrap();
     written(&mut client);
     let conn_ack = ConnAck {
@@ -134,6 +135,7 @@ fn topic_aliases_are_taken_as_far_as_they_are_allowed() {
         let (_, event) = taken(client.handle_input(&input));
         let Some(Event::Message(publish)) = event else { panic!("{event:?}") };
         assert_eq!((publish.topic, publish.properties.topic_alias()), (topic, Some(alias)));
+        assert_eq!(aliases.resolve(publish.topic, Some(alias)), Ok("in"));
     }
     let properties = [Property::TopicAlias(3)];
     let reason = refuse(&mut client, with_alias("in", &properties));

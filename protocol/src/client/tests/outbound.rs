@@ -2,7 +2,10 @@
 
 use super::super::{Outcome, RequestError};
 use super::*;
-use crate::{PacketId, Property, PubAck, PubComp, PubRec, TopicError, decode};
+use crate::{
+    OutgoingAlias, OutgoingTopicAliases, PacketId, Property, PubAck, PubComp, PubRec, TopicError,
+    decode,
+};
 
 fn pub_ack(id: u16) -> Packet<'static> {
     Packet::PubAck(PubAck::success(PacketId::new(id).unwrap()))
@@ -375,6 +378,33 @@ fn topics_and_aliases_are_checked() {
     assert_eq!(client.publish(&too_high), Err(RequestError::TopicAlias));
     let kept = aliased(&[Property::TopicAlias(2)], QoS::AtLeastOnce);
     assert_eq!(client.publish(&kept), Err(RequestError::TopicAlias));
+}
+
+/// [MQTT-3.3.2-9]: the table chooses what the server takes.
+#[test]
+fn topics_are_published_by_the_aliases_of_the_table() {
+    let mut client = client(ProtocolVersion::V5);
+    connect(&mut client, false, &[Property::TopicAliasMaximum(1)]);
+    let mut aliases = OutgoingTopicAliases::<8, 16>::new();
+    aliases.start(client.terms().map(|terms| terms.topic_alias_maximum));
+    for expected in [OutgoingAlias::New(1), OutgoingAlias::Known(1)] {
+        let chosen = aliases.alias("plant/boiler");
+        assert_eq!(chosen, expected);
+        let (topic, alias) = match chosen {
+            OutgoingAlias::New(alias) => ("plant/boiler", alias),
+            OutgoingAlias::Known(alias) => ("", alias),
+            OutgoingAlias::None => panic!("the server takes one"),
+        };
+        let properties = [Property::TopicAlias(alias)];
+        let message = Message {
+            properties: Properties::list(&properties),
+            ..Message::new(topic, b"1", QoS::AtMostOnce)
+        };
+        assert_eq!(client.publish(&message), Ok(None));
+    }
+    let output = written(&mut client);
+    let len = |topic: &str| 2 + 2 + topic.len() + 1 + 3 + 1;
+    assert_eq!(output.len(), len("plant/boiler") + len(""));
 }
 
 #[test]
