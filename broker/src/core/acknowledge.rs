@@ -1,6 +1,6 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP from a client.
 
-use outpost_protocol::{Ack, PacketId, PubAck, PubComp, PubRec, PubRel, ReasonCode, SendStep};
+use outpost_protocol::{Ack, PacketId, PubRec, PubRel, ReasonCode, SendStep};
 
 use super::connection::ConnId;
 use super::output::{AckKind, Output};
@@ -9,16 +9,6 @@ use super::topics::SessionKey;
 use super::{Broker, Handled};
 
 impl Broker {
-    pub(super) fn handle_puback(
-        &mut self,
-        now: Instant,
-        id: ConnId,
-        key: SessionKey,
-        ack: &PubAck<'_>,
-    ) -> Handled {
-        self.handle_ack(now, id, key, Ack::PubAck, ack.packet_id, ack.reason)
-    }
-
     pub(super) fn handle_pubrec(
         &mut self,
         now: Instant,
@@ -40,16 +30,6 @@ impl Broker {
             return Handled::Done;
         }
         self.handle_ack(now, id, key, Ack::PubRec, ack.packet_id, ack.reason)
-    }
-
-    pub(super) fn handle_pubcomp(
-        &mut self,
-        now: Instant,
-        id: ConnId,
-        key: SessionKey,
-        ack: &PubComp<'_>,
-    ) -> Handled {
-        self.handle_ack(now, id, key, Ack::PubComp, ack.packet_id, ack.reason)
     }
 
     /// The end of a QoS 2 message from the client [MQTT-4.3.3-11].
@@ -78,7 +58,7 @@ impl Broker {
 
     /// The sending half. An identifier that is not in use is no fault: its session may have been
     /// lost, or the packet crossed a reconnection.
-    fn handle_ack(
+    pub(super) fn handle_ack(
         &mut self,
         now: Instant,
         id: ConnId,

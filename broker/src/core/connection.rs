@@ -87,6 +87,14 @@ impl Connection {
         }
         self.outputs.push(output);
     }
+
+    /// Enters it among those to be woken, where it stands once at the most.
+    pub(super) fn wake(&mut self, wakeups: &mut VecDeque<ConnId>) {
+        if !self.is_woken {
+            self.is_woken = true;
+            wakeups.push_back(self.id);
+        }
+    }
 }
 
 /// Header, packet identifier and the entry in the queue of outputs.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outpost_protocol::{QoS, ReasonCode, SendState};
+use outpost_protocol::{PacketId, QoS, ReasonCode};
 
 use super::change::{QueuedMessage, Seq, SubscriptionRecord, Target};
 use super::connection::ConnId;
@@ -49,10 +49,7 @@ impl Broker {
         }
         self.counters.messages_sent += 1;
         connection.push(Output::Publish(delivery));
-        if !connection.is_woken {
-            connection.is_woken = true;
-            self.wakeups.push_back(id);
-        }
+        connection.wake(&mut self.wakeups);
     }
 
     /// Puts a QoS 1 or 2 message behind what waits for a session, and sends what may be sent.
@@ -221,13 +218,7 @@ impl Broker {
     pub(super) fn enqueue_stored(&mut self, now: Instant, key: SessionKey, mut queued: Queued) {
         let session = &self.sessions[key as usize];
         if session.is_durable() {
-            let target = Target {
-                session: session.id,
-                qos: queued.qos,
-                retain: queued.retain,
-                subscription_ids: queued.subscription_ids.as_deref().unwrap_or_default().to_vec(),
-                share: queued.share.clone(),
-            };
+            let target = queued.target(session.id);
             queued.seq = Some(self.store_message(&queued.message, vec![target]));
             self.pending.lazy(now);
         }
@@ -247,10 +238,10 @@ impl Broker {
                 self.push_after(id, durable_after, pubrel);
             }
             Some(queued) => {
-                let output = publish_output(queued, packet_id, inflight.sent);
+                // [MQTT-3.3.1-1]: perhaps it was parked and never left; DUP does no harm then.
+                let output = Output::Publish(queued.delivery(packet_id, true));
                 // Its identifier may not be durable yet, if the connection changed in between.
                 let waits = is_durable && queued.qos == QoS::ExactlyOnce;
-                inflight.sent = true;
                 self.counters.messages_sent += 1;
                 let after = if waits { durable_after } else { 0 };
                 if let Some(connection) = self.connections.get_mut(id.index()) {
@@ -267,11 +258,7 @@ impl Broker {
         let session = &mut self.sessions[key as usize];
         let is_durable = session.is_durable();
         let qos = queued.qos;
-        let message = queued.message.clone();
-        let (retain, subscription_ids) = (queued.retain, queued.subscription_ids.clone());
-        let packet_id = Some(session.take_off(queued));
-        let delivery = Delivery { message, packet_id, qos, dup: false, retain, subscription_ids };
-        let output = Output::Publish(delivery);
+        let output = Output::Publish(session.take_off(queued));
         self.counters.messages_sent += 1;
         let mut after = 0;
         if is_durable {
@@ -301,15 +288,7 @@ impl Broker {
         if maximum == u32::MAX {
             return false;
         }
-        let delivery = Delivery {
-            message: queued.message.clone(),
-            packet_id: outpost_protocol::PacketId::new(1),
-            qos: queued.qos,
-            dup: false,
-            retain: queued.retain,
-            subscription_ids: queued.subscription_ids.clone(),
-        };
-        delivery.encoded_len_max() > u64::from(maximum)
+        queued.delivery(PacketId::MIN, false).encoded_len_max() > u64::from(maximum)
     }
 
     /// Wakes who waits for room in the queue of a session.
@@ -329,16 +308,4 @@ impl Broker {
             self.wake_waiting();
         }
     }
-}
-
-fn publish_output(queued: &Queued, packet_id: outpost_protocol::PacketId, dup: bool) -> Output {
-    debug_assert!(SendState::first(queued.qos).is_some());
-    Output::Publish(Delivery {
-        message: queued.message.clone(),
-        packet_id: Some(packet_id),
-        qos: queued.qos,
-        dup,
-        retain: queued.retain,
-        subscription_ids: queued.subscription_ids.clone(),
-    })
 }

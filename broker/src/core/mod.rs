@@ -57,7 +57,7 @@ use std::sync::Arc;
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use hashbrown::HashMap;
-use outpost_protocol::{DecodeError, Packet, ProtocolVersion, ReasonCode};
+use outpost_protocol::{Ack, DecodeError, Packet, ProtocolVersion, ReasonCode};
 use slab::Slab;
 
 pub use connect::{refusal, refusal_of};
@@ -192,10 +192,14 @@ impl Broker {
         }
         let handled = match packet {
             Packet::Publish(publish) => self.handle_publish(now, id, session, publish),
-            Packet::PubAck(ack) => self.handle_puback(now, id, session, ack),
+            Packet::PubAck(ack) => {
+                self.handle_ack(now, id, session, Ack::PubAck, ack.packet_id, ack.reason)
+            }
             Packet::PubRec(ack) => self.handle_pubrec(now, id, session, ack),
             Packet::PubRel(ack) => self.handle_pubrel(now, id, session, ack),
-            Packet::PubComp(ack) => self.handle_pubcomp(now, id, session, ack),
+            Packet::PubComp(ack) => {
+                self.handle_ack(now, id, session, Ack::PubComp, ack.packet_id, ack.reason)
+            }
             Packet::Subscribe(subscribe) => self.handle_subscribe(now, id, session, subscribe),
             Packet::Unsubscribe(unsubscribe) => {
                 self.handle_unsubscribe(now, id, session, unsubscribe)
@@ -292,21 +296,18 @@ impl Broker {
     /// Nothing is to be read from it until [`Self::poll_output`] has taken them.
     pub fn is_flooded(&self, id: ConnId) -> bool {
         let answers_max = u64::from(self.settings.limits.output_bytes_max);
-        let connection = self.connections.get(id.index()).filter(|c| c.id == id);
-        connection.is_some_and(|c| c.answer_bytes > answers_max)
+        self.connection(id).is_some_and(|c| c.answer_bytes > answers_max)
     }
 
     /// Whether [`Self::poll_output`] would give something.
     pub fn has_output(&self, id: ConnId) -> bool {
-        let connection = self.connections.get(id.index()).filter(|c| c.id == id);
-        connection.is_some_and(|c| !c.outputs.is_empty())
+        self.connection(id).is_some_and(|c| !c.outputs.is_empty())
     }
 
     /// Whether a connection is at its end: nothing that it sends is heard any more, and what
     /// [`Self::poll_output`] still has for it ends with [`Output::Close`].
     pub fn is_closed(&self, id: ConnId) -> bool {
-        let connection = self.connections.get(id.index()).filter(|c| c.id == id);
-        connection.is_none_or(|c| c.session.is_none())
+        self.connection(id).is_none_or(|c| c.session.is_none())
     }
 
     /// Something to log.
@@ -316,7 +317,7 @@ impl Broker {
 
     /// How the packets of a connection are to be encoded.
     pub fn encoder_options(&self, id: ConnId) -> Option<EncoderOptions> {
-        let connection = self.connections.get(id.index()).filter(|c| c.id == id)?;
+        let connection = self.connection(id)?;
         Some(EncoderOptions {
             version: connection.version,
             wants_reasons: connection.wants_reasons,
@@ -346,26 +347,24 @@ impl Broker {
         }
     }
 
+    fn connection(&self, id: ConnId) -> Option<&Connection> {
+        self.connections.get(id.index()).filter(|c| c.id == id)
+    }
+
     fn connection_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
         self.connections.get_mut(id.index()).filter(|c| c.id == id)
     }
 
     fn wake(&mut self, id: ConnId) {
-        if let Some(connection) = self.connection_mut(id)
-            && !connection.is_woken
-        {
-            connection.is_woken = true;
-            self.wakeups.push_back(id);
+        if let Some(connection) = self.connections.get_mut(id.index()).filter(|c| c.id == id) {
+            connection.wake(&mut self.wakeups);
         }
     }
 
     fn push_output(&mut self, id: ConnId, output: Output) {
         if let Some(connection) = self.connections.get_mut(id.index()).filter(|c| c.id == id) {
             connection.push(output);
-            if !connection.is_woken {
-                connection.is_woken = true;
-                self.wakeups.push_back(id);
-            }
+            connection.wake(&mut self.wakeups);
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::Broker;
-use super::change::{Batch, QueuedMessage, Seq, SessionId, SubscriptionRecord};
+use super::change::{Batch, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord};
 use super::connection::ConnId;
 use super::message::{Message, Topic};
 use super::output::Output;
@@ -33,7 +33,7 @@ pub struct CommitPolicy {
 
 impl Default for CommitPolicy {
     fn default() -> Self {
-        Self { interval_ms: 20, lazy_interval_ms: 1_000, rows_max: 4_096, bytes_max: 1 << 20 }
+        Self { interval_ms: 20, lazy_interval_ms: 1_000, rows_max: 1_000, bytes_max: 256 << 10 }
     }
 }
 
@@ -260,7 +260,7 @@ impl Broker {
         }
     }
 
-    fn dirty_records(&mut self) -> BTreeMap<SessionId, Option<super::change::SessionRecord>> {
+    fn dirty_records(&mut self) -> BTreeMap<SessionId, Option<SessionRecord>> {
         let mut records = BTreeMap::new();
         for key in std::mem::take(&mut self.pending.dirty) {
             // A session that ended meanwhile has left its row's end in the batch, and its place may

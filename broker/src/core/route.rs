@@ -308,13 +308,7 @@ impl Broker {
         if !session.is_durable() {
             self.enqueue(now, key, queued);
         } else if self.make_room(now, key, origin, message.bytes()) {
-            targets.push(Target {
-                session: self.sessions[key as usize].id,
-                qos: queued.qos,
-                retain: queued.retain,
-                subscription_ids: queued.subscription_ids.as_deref().unwrap_or_default().to_vec(),
-                share: queued.share.clone(),
-            });
+            targets.push(queued.target(self.sessions[key as usize].id));
             stored.push((key, queued));
         }
     }

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use outpost_protocol::{PacketId, QoS, SendState};
 
 use super::change::{
-    InflightRecord, Seq, SessionId, SessionRecord, SubscriptionRecord, WillRecord,
+    InflightRecord, Seq, SessionId, SessionRecord, SubscriptionRecord, Target, WillRecord,
 };
 use super::connection::ConnId;
 use super::event::Throttle;
 use super::message::{Message, Topic};
+use super::output::Delivery;
 use super::time::Instant;
 
 /// The highest packet identifier that the broker gives to a message. 65535 is left to a bridge for
@@ -73,6 +74,31 @@ pub(super) struct Queued {
     pub share: Option<Arc<str>>,
 }
 
+impl Queued {
+    /// What the store has to know of it beside the message.
+    pub(super) fn target(&self, session: SessionId) -> Target {
+        Target {
+            session,
+            qos: self.qos,
+            retain: self.retain,
+            subscription_ids: self.subscription_ids.as_deref().unwrap_or_default().to_vec(),
+            share: self.share.clone(),
+        }
+    }
+
+    /// Its PUBLISH with this packet identifier.
+    pub(super) fn delivery(&self, packet_id: PacketId, dup: bool) -> Delivery {
+        Delivery {
+            message: self.message.clone(),
+            packet_id: Some(packet_id),
+            qos: self.qos,
+            dup,
+            retain: self.retain,
+            subscription_ids: self.subscription_ids.clone(),
+        }
+    }
+}
+
 /// A packet identifier in use.
 #[derive(Debug)]
 pub(super) struct Inflight {
@@ -80,8 +106,6 @@ pub(super) struct Inflight {
     pub state: SendState,
     /// None once PUBREC has come.
     pub queued: Option<Queued>,
-    /// It has been sent at least once: the next time DUP is set [MQTT-3.3.1-1].
-    pub sent: bool,
 }
 
 /// What is left of the retained messages for one subscription.
@@ -166,11 +190,12 @@ impl Session {
 
     /// Gives a message a packet identifier, with which it is sent now. The caller has seen that the
     /// window is open.
-    pub(super) fn take_off(&mut self, queued: Queued) -> PacketId {
+    pub(super) fn take_off(&mut self, queued: Queued) -> Delivery {
         let packet_id = self.unused_packet_id();
         let state = SendState::first(queued.qos).expect("QoS 0 is never in flight");
-        self.inflight.push_back(Inflight { packet_id, state, queued: Some(queued), sent: true });
-        packet_id
+        let delivery = queued.delivery(packet_id, false);
+        self.inflight.push_back(Inflight { packet_id, state, queued: Some(queued) });
+        delivery
     }
 
     /// The connection is gone: all that is in flight is to be sent again on the next one.
@@ -244,13 +269,12 @@ impl Session {
     }
 
     /// Takes out what came by the shared subscription `share` and may go to another member: all
-    /// that was never sent, and what was sent with QoS 1. A QoS 2 flow that began is completed with
+    /// that is in the queue, and what was sent with QoS 1. A QoS 2 flow that began is completed with
     /// this client [MQTT-4.8.2-4]. To be called while the client is away.
     pub(super) fn take_shared(&mut self, share: &Arc<str>) -> Vec<Queued> {
         let is_of_share = |q: &Queued| q.share.as_ref() == Some(share);
         let may_go = |i: &Inflight| {
-            i.queued.as_ref().is_some_and(is_of_share)
-                && (!i.sent || i.state == SendState::AwaitPubAck)
+            i.queued.as_ref().is_some_and(is_of_share) && i.state == SendState::AwaitPubAck
         };
         let mut taken = Vec::new();
         let (go, stay): (VecDeque<_>, _) =
@@ -292,7 +316,7 @@ impl Session {
         };
         self.last_packet_id = packet_id.value();
         self.is_lapped = true;
-        self.resend.push_back(Inflight { packet_id, state, queued, sent: true });
+        self.resend.push_back(Inflight { packet_id, state, queued });
     }
 
     /// Takes over what a former run had finished out of order.
@@ -401,7 +425,7 @@ mod tests {
         // Four times round the identifiers; the first one stays, so that it is lapped.
         for seq in 0..260_000 {
             if session.has_window() {
-                flying.push(session.take_off(queued(seq)));
+                flying.extend(session.take_off(queued(seq)).packet_id);
             }
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             if flying.len() > 20 {

@@ -38,7 +38,7 @@ impl Broker {
             }
         }
         for wanted in subscribe.filters.iter() {
-            reasons.push(self.subscribe(now, key, &wanted, subscription_id));
+            reasons.push(self.subscribe(key, &wanted, subscription_id));
         }
         let suback = SubAck {
             packet_id: subscribe.packet_id,
@@ -96,7 +96,6 @@ impl Broker {
 
     fn subscribe(
         &mut self,
-        _now: Instant,
         key: SessionKey,
         wanted: &SubscribeFilter<'_>,
         subscription_id: Option<u32>,
