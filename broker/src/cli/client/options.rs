@@ -20,7 +20,8 @@ pub(in crate::cli) struct ClientOptions {
     /// Its port [default: 1883, 8883 with TLS]
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Connection")]
     pub(super) port: Option<u16>,
-    /// Server, credentials and topic in one: mqtt(s)://[user[:password]@]host[:port]/topic
+    /// Server, credentials and topic in one: mqtt(s)://USER:PASSWORD@HOST:PORT/TOPIC, where user,
+    /// password and port may be left out
     #[arg(short = 'L', long, conflicts_with_all = ["host", "port"], help_heading = "Connection")]
     pub(super) url: Option<Url>,
     /// The address of this machine to connect from
