@@ -170,15 +170,19 @@ impl Broker {
         let connection = &self.connections[id.index()];
         let maximum = usize::from(self.settings.limits.receive_maximum);
         let unacknowledged = connection.unacknowledged as usize;
-        if connection.version < ProtocolVersion::V5 {
-            return (unacknowledged >= maximum).then(|| self.wait(now, id));
-        }
-        let unreleased = received.len().saturating_sub(connection.received_before);
-        if unacknowledged + unreleased >= maximum {
-            let why = "more unacknowledged messages than the Receive Maximum";
+        let unreleased = if connection.version < ProtocolVersion::V5 {
+            0
+        } else {
+            received.len().saturating_sub(connection.received_before)
+        };
+        if unreleased >= maximum {
+            let why = "more unreleased QoS 2 messages than the Receive Maximum";
             return Some(self.fail(now, id, ReasonCode::ReceiveMaximumExceeded, why));
         }
-        None
+        // PUBACKs wait for the store, which no client can know, and many do not look at the Receive
+        // Maximum: sent away, they would come back and send the same again. Their TCP window slows
+        // them down until those PUBACKs are out.
+        (unacknowledged + unreleased >= maximum).then(|| self.wait(now, id))
     }
 
     /// Whether the message finds room in queues, tables and the store. Some: it does not, and this

@@ -163,6 +163,30 @@ fn a_3_1_1_client_may_have_more_in_flight_than_the_receive_maximum() {
     assert_eq!(bed.messages(subscriber).len(), 10);
 }
 
+/// PUBACKs that wait for the store are no fault of the client's: it has to wait, not to go.
+/// paho-mqtt sends all that it has after a reconnection, and came back again and again.
+#[test]
+fn a_5_0_client_waits_while_the_store_holds_its_pubacks() {
+    let mut bed = Bed::with_limits(Limits { receive_maximum: 2, ..Limits::default() });
+    let subscriber = bed.durable("s");
+    bed.subscribe(subscriber, "#", QOS_0);
+    let away = bed.durable("away");
+    bed.subscribe(away, "#", QOS_1);
+    bed.lose(away);
+    let id = bed.fleeting("a");
+    let handled: Vec<Handled> = (1..=10).map(|i| bed.publish(id, "t", QOS_1, i, "")).collect();
+    assert_eq!(handled[..3], [Handled::Done, Handled::Done, Handled::Wait]);
+    assert_eq!(bed.got(id), [], "nothing is committed");
+    let mut acknowledged = Vec::new();
+    while acknowledged.len() < 10 && bed.begin_commit() {
+        bed.end_commit();
+        acknowledged.extend(bed.got(id));
+    }
+    let expected: Vec<Got> = (1..=10).map(|i| Got::PubAck(i, ReasonCode::Success)).collect();
+    assert_eq!(acknowledged, expected);
+    assert_eq!(bed.messages(subscriber).len(), 10);
+}
+
 #[test]
 fn the_maximum_qos_is_announced_and_kept() {
     let mut bed = Bed::with_limits(Limits { maximum_qos: QOS_1, ..Limits::default() });
