@@ -57,20 +57,27 @@ impl Broker {
     /// When the binary is missing, and when the broker ends or does not listen in time.
     pub fn with_config(config: &str) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let dir = own_directory();
-        let config = config.replace("{dir}", dir.to_str().expect("the temporary folder is UTF-8"));
-        let config_file = dir.join("outpost.toml");
-        fs::write(&config_file, config).expect("write the configuration");
-        let arguments = vec![
-            "run".to_owned(),
-            "-c".to_owned(),
-            config_file.display().to_string(),
+        let mut process = Process::new(config);
+        process.arguments.extend([
             "--listen".to_owned(),
             address.to_string(),
             "--data".to_owned(),
-            dir.join("data").display().to_string(),
-        ];
-        let mut broker = Self { address, process: Some(Process { child: None, dir, arguments }) };
+            process.dir.join("data").display().to_string(),
+        ]);
+        Self::launched(address, process)
+    }
+
+    /// Starts a broker with nothing but `config`, in which `{dir}` stands for the broker's own
+    /// directory, as `outpost run -c FILE` does. It has to listen on `address`.
+    ///
+    /// # Panics
+    /// When the binary is missing, and when the broker ends or does not listen in time.
+    pub fn with_config_alone(config: &str, address: SocketAddr) -> Self {
+        Self::launched(address, Process::new(config))
+    }
+
+    fn launched(address: SocketAddr, process: Process) -> Self {
+        let mut broker = Self { address, process: Some(process) };
         broker.launch();
         broker
     }
@@ -198,6 +205,16 @@ impl Broker {
 }
 
 impl Process {
+    /// Not started yet: a directory with the configuration.
+    fn new(config: &str) -> Self {
+        let dir = own_directory();
+        let config = config.replace("{dir}", dir.to_str().expect("the temporary folder is UTF-8"));
+        let config_file = dir.join("outpost.toml");
+        fs::write(&config_file, config).expect("write the configuration");
+        let arguments = vec!["run".into(), "-c".into(), config_file.display().to_string()];
+        Self { child: None, dir, arguments }
+    }
+
     fn spawn(&mut self) {
         let path = self.dir.join("stderr.log");
         let log = File::options().create(true).append(true).open(path).expect("open the log");
@@ -270,10 +287,18 @@ fn external() -> Option<SocketAddr> {
 /// # Panics
 /// When it has not been built.
 pub fn binary() -> PathBuf {
+    built("outpost", "cargo build -p outpost-broker")
+}
+
+/// A program of the target folder that this test was built into, which `how` builds.
+///
+/// # Panics
+/// When it has not been built.
+pub fn built(program: &str, how: &str) -> PathBuf {
     let test = env::current_exe().expect("the path of this test");
     let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
-    let path = profile.join("outpost");
-    assert!(path.exists(), "{} is missing: cargo build -p outpost-broker", path.display());
+    let path = profile.join(program);
+    assert!(path.exists(), "{} is missing: {how}", path.display());
     path
 }
 

@@ -11,6 +11,9 @@ use crate::broker::{DEADLINE, binary};
 /// How often a process is asked whether it has ended, once its output has.
 const POLL: Duration = Duration::from_millis(2);
 
+/// So many bytes are shown of what a command wrote when what was waited for did not come.
+const SHOWN: usize = 4_096;
+
 /// A running command. Dropped, it is killed; if the test failed, what it wrote to standard error is
 /// shown.
 #[derive(Debug)]
@@ -91,15 +94,35 @@ impl Command {
     /// The next line of its output, without the line feed.
     #[track_caller]
     pub fn line(&mut self) -> String {
+        self.line_within(DEADLINE)
+    }
+
+    /// The same for a line that may take longer than others, or for one of very many.
+    ///
+    /// # Panics
+    /// When none comes in `within`.
+    #[track_caller]
+    pub fn line_within(&mut self, within: Duration) -> String {
         let taken = self.taken;
-        let found = self.output.wait(|bytes| {
+        let found = self.output.wait_within(within, |bytes| {
             bytes[taken..].iter().position(|byte| *byte == b'\n').map(|len| {
                 String::from_utf8(bytes[taken..taken + len].to_vec()).expect("a line of text")
             })
         });
-        let line = found.unwrap_or_else(|seen| panic!("no line in {DEADLINE:?} after: {seen}"));
+        let line = found.unwrap_or_else(|seen| panic!("no line in {within:?} after: {seen}"));
         self.taken += line.len() + 1;
         line
+    }
+
+    /// The next line of its output that holds `text`; those before it are passed over.
+    #[track_caller]
+    pub fn line_with(&mut self, text: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.contains(text) {
+                return line;
+            }
+        }
     }
 
     /// Waits until `text` stands in what it wrote to standard error, `times` times.
@@ -189,9 +212,18 @@ impl Pipe {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `find` finds something. Fails with all that there is, when it is too late.
-    fn wait<T>(&self, mut find: impl FnMut(&[u8]) -> Option<T>) -> Result<T, String> {
-        let deadline = Instant::now() + DEADLINE;
+    fn wait<T>(&self, find: impl FnMut(&[u8]) -> Option<T>) -> Result<T, String> {
+        self.wait_within(DEADLINE, find)
+    }
+
+    /// Waits until `find` finds something. Fails with the end of what there is, when it is too
+    /// late.
+    fn wait_within<T>(
+        &self,
+        within: Duration,
+        mut find: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Result<T, String> {
+        let deadline = Instant::now() + within;
         let mut state = self.lock();
         loop {
             if let Some(found) = find(&state.bytes) {
@@ -199,7 +231,8 @@ impl Pipe {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if state.is_closed || left.is_zero() {
-                return Err(String::from_utf8_lossy(&state.bytes).into_owned());
+                let from = state.bytes.len().saturating_sub(SHOWN);
+                return Err(String::from_utf8_lossy(&state.bytes[from..]).into_owned());
             }
             let waited = self.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;

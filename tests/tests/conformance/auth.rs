@@ -57,7 +57,7 @@ fn auth_is_no_first_packet() {
     let mut client = broker.open(V5);
     let method = list(&[Property::AuthenticationMethod("PLAIN")]);
     client.send(&auth(ReasonCode::ReAuthenticate, method));
-    assert_eq!(client.rest(), []);
+    assert_eq!(client.rest(), b"");
 }
 
 /// [MQTT-3.15.1-1], [MQTT-3.15.2-1] for the receiver: reserved bits, and codes that AUTH has not.

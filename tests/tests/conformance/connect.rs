@@ -15,7 +15,7 @@ fn first_packet_must_be_connect() {
     for first in firsts {
         let mut client = broker.open(V5);
         client.send_bytes(first);
-        assert_eq!(client.rest(), [], "{first:02x?}");
+        assert_eq!(client.rest(), b"", "{first:02x?}");
     }
 }
 

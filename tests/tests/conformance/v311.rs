@@ -62,7 +62,7 @@ fn connect_comes_first_and_once() {
     let broker = Broker::shared();
     let mut client = broker.open(V311);
     client.send(&Packet::PingReq);
-    assert_eq!(client.rest(), []);
+    assert_eq!(client.rest(), b"");
     let name = unique("c");
     let mut client = broker.connect(&v311(&name));
     client.send(&Packet::Connect(v311(&name)));
