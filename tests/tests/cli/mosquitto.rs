@@ -1,6 +1,7 @@
 //! Mosquitto at the other end: its clients at this broker, and its broker for these clients.
 
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Instant;
 use std::{fs, thread};
@@ -137,7 +138,10 @@ impl Mosquitto {
         let file = std::env::temp_dir().join(unique("mosquitto"));
         let config = format!("listener {} 127.0.0.1\nallow_anonymous true\n", address.port());
         fs::write(&file, config).unwrap();
-        let child = std::process::Command::new("mosquitto")
+        // Debian installs it where not everybody's PATH looks.
+        let debian = "/usr/sbin/mosquitto";
+        let program = if Path::new(debian).exists() { debian } else { "mosquitto" };
+        let child = std::process::Command::new(program)
             .arg("-c")
             .arg(&file)
             .stdout(Stdio::null())
