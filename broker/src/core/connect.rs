@@ -136,6 +136,7 @@ impl Broker {
             unacknowledged: 0,
             received_before: 0,
             is_accepted: false,
+            has_new_session: false,
             is_woken: false,
             waits_since: None,
         });
@@ -296,6 +297,7 @@ impl Broker {
 
         let connection = &mut self.connections[id.index()];
         connection.session = Some(key);
+        connection.has_new_session = !session_present;
         connection.received_before = received_before;
         connection.keep_alive = KeepAliveWatch::new(keep_alive_s, now.0);
         if let Some(deadline_ms) = connection.keep_alive.deadline_ms() {

@@ -64,6 +64,8 @@ pub(super) struct Connection {
     pub received_before: usize,
     /// Its CONNACK has gone out; nothing else may before [MQTT-3.2.0-1].
     pub is_accepted: bool,
+    /// Its session began with it.
+    pub has_new_session: bool,
     /// It is to be woken already.
     pub is_woken: bool,
     /// Since when a packet of it waits for room.

@@ -118,6 +118,8 @@ impl Broker {
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(key) = connection.session.take() else { return };
         connection.parked.clear();
+        // A client that was never told of its new session takes the next one for its old one.
+        let is_untold = connection.has_new_session && !connection.is_accepted;
         self.waiting_connections.remove(&id);
         self.push_disconnected_event(id, key, end);
         let session = &mut self.sessions[key as usize];
@@ -135,7 +137,7 @@ impl Broker {
             End::TakenOver { .. } | End::Lost(..) => self.start_will_delay(now, key),
         }
         let session = &mut self.sessions[key as usize];
-        if !session.is_durable() {
+        if !session.is_durable() || is_untold {
             self.end_session(now, key);
             return;
         }

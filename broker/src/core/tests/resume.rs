@@ -91,6 +91,22 @@ fn a_clean_start_is_confirmed_when_the_old_session_is_gone_for_good() {
     assert!(bed.payloads(again).is_empty(), "the new session never subscribed");
 }
 
+/// It would take the session of the next connection for the one that is gone.
+#[test]
+fn a_session_that_its_client_was_never_told_of_does_not_stay() {
+    let mut bed = Bed::new();
+    let old = bed.durable("s");
+    bed.subscribe(old, "t", QOS_1);
+    bed.lose(old);
+    bed.pass_s(EXPIRY_S);
+    let untold = bed.back("s");
+    assert!(bed.got(untold).is_empty(), "the end of the old session is not committed");
+    bed.lose(untold);
+    let told = bed.back("s");
+    bed.commit();
+    assert!(!session_present(&mut bed, told));
+}
+
 #[test]
 fn messages_wait_for_the_client() {
     let mut bed = Bed::new();

@@ -203,8 +203,9 @@ impl Client {
     }
 
     pub(super) fn crashed(&mut self, oracle: &mut Oracle, now: Instant) {
-        // Its time may count anew from here, unless it is over.
-        self.may_be_over |= self.connection.is_none();
+        // Its time may count anew from here, unless it is over. Whether a client that came back was
+        // away for too long depends on whether its coming back was committed.
+        self.may_be_over |= self.connection.is_none() || self.expiry_s < 100;
         self.detach(oracle, now);
         self.lost_at = None;
     }
@@ -312,6 +313,9 @@ impl Client {
                 assert!(is_new, "{} is in flight already", publish.packet_id);
             }
             Got::PubRel(packet_id, _) => drop(self.in_flight.insert(*packet_id)),
+            // A CONNACK counts when it is given out: were one lost that says that the session is a
+            // new one, the client would never know.
+            Got::ConnAck { session_present, .. } => self.confirm_session(oracle, *session_present),
             Got::SubAck(packet_id, reasons) => self.confirm(*packet_id, reasons),
             Got::Disconnect(reason) => {
                 assert_eq!(*reason, ReasonCode::QuotaExceeded, "the only fault it can be told of");
@@ -322,6 +326,21 @@ impl Client {
         let window = usize::from(self.receive_maximum.unwrap_or(u16::MAX));
         assert!(self.in_flight.len() <= window, "the Receive Maximum is exceeded");
         self.inbox.push_back(got);
+    }
+
+    fn confirm_session(&mut self, oracle: &mut Oracle, session_present: bool) {
+        match self.expected_presence {
+            Presence::Present => assert!(session_present, "{} lost its session", self.name),
+            Presence::Absent => assert!(!session_present, "{} has a ghost's session", self.name),
+            Presence::Unknown => {}
+        }
+        self.wants_clean_start = false;
+        self.lost_at = None;
+        self.may_be_over = false;
+        if !session_present {
+            self.forget_session(oracle);
+            self.presence = Presence::Unknown;
+        }
     }
 
     fn confirm(&mut self, packet_id: u16, reasons: &[ReasonCode]) {
@@ -350,9 +369,10 @@ impl Client {
     pub(super) fn process(&mut self, bed: &mut Bed, oracle: &mut Oracle) -> bool {
         let (Some(got), Some(id)) = (self.inbox.pop_front(), self.connection) else { return false };
         match got {
-            Got::ConnAck { session_present, reason, .. } => {
+            Got::ConnAck { reason, .. } => {
                 assert_eq!(reason, ReasonCode::Success);
-                self.accepted(bed, oracle, session_present);
+                self.is_accepted = true;
+                self.send_again(bed, oracle);
             }
             Got::Publish(publish) => self.take_publish(bed, oracle, id, &publish),
             Got::PubRel(packet_id, _) => {
@@ -381,20 +401,8 @@ impl Client {
         self.flows.remove(at.expect("an acknowledgement of something under way"));
     }
 
-    fn accepted(&mut self, bed: &mut Bed, oracle: &mut Oracle, session_present: bool) {
-        match self.expected_presence {
-            Presence::Present => assert!(session_present, "{} lost its session", self.name),
-            Presence::Absent => assert!(!session_present, "{} has a ghost's session", self.name),
-            Presence::Unknown => {}
-        }
-        self.is_accepted = true;
-        self.wants_clean_start = false;
-        self.lost_at = None;
-        self.may_be_over = false;
-        if !session_present {
-            self.forget_session(oracle);
-            return;
-        }
+    /// What is unacknowledged is sent again, in order [MQTT-4.4.0-1].
+    fn send_again(&mut self, bed: &mut Bed, oracle: &mut Oracle) {
         for flow in self.flows.clone() {
             match flow.stage {
                 Stage::Published => {
