@@ -109,13 +109,15 @@ impl World {
             queue_total_bytes_max: draw.of(&[60, 1 << 20]),
             ..Limits::default()
         };
+        let has_tight_queues =
+            limits.queue_messages_max < 1_000 || limits.queue_total_bytes_max < 1_000;
         let clients = (0..3 + draw.below(3)).map(|i| Client::drawn(i as usize, &mut draw));
         let clients = clients.collect();
         Self {
             bed: Bed::with_limits(limits),
             draw,
             clients,
-            oracle: Oracle::default(),
+            oracle: Oracle::new(has_tight_queues),
             trace: Vec::new(),
         }
     }

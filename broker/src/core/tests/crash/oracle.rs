@@ -31,6 +31,7 @@ struct Message {
     /// Who was subscribed at the first attempt. Others may have subscribed between it and the next
     /// one, and get what comes again after what came after it.
     first: BTreeSet<SessionName>,
+    attempts: u32,
     /// How many sessions of members had ended at the first attempt.
     members_lost: u32,
 }
@@ -45,9 +46,15 @@ pub(super) struct Oracle {
     /// The last message of each publisher, topic and QoS that each session got for the first time.
     newest: BTreeMap<(SessionName, usize, &'static str, QoS), usize>,
     members_lost: u32,
+    /// Publishers are refused now and then.
+    has_tight_queues: bool,
 }
 
 impl Oracle {
+    pub(super) fn new(has_tight_queues: bool) -> Self {
+        Self { has_tight_queues, ..Self::default() }
+    }
+
     pub(super) fn new_message(
         &mut self,
         publisher: usize,
@@ -63,6 +70,7 @@ impl Oracle {
             is_acknowledged: false,
             expected: None,
             first: BTreeSet::new(),
+            attempts: 0,
             members_lost: self.members_lost,
         });
         self.messages.len() - 1
@@ -79,6 +87,7 @@ impl Oracle {
     /// A message is published, once more perhaps. Only who is there each time must get it.
     pub(super) fn attempt(&mut self, message: usize, expected: Expected) {
         let message = &mut self.messages[message];
+        message.attempts += 1;
         if message.is_acknowledged {
             return;
         }
@@ -97,7 +106,9 @@ impl Oracle {
     /// PUBACK or PUBREC was given out: from now on the message is promised.
     pub(super) fn acknowledged(&mut self, message: usize, subscribed: Expected) {
         self.attempt(message, subscribed);
-        self.messages[message].is_acknowledged = true;
+        let message = &mut self.messages[message];
+        message.attempts -= 1;
+        message.is_acknowledged = true;
     }
 
     /// A session that was a member of the shared subscription is over. What it had taken of QoS 2
@@ -128,9 +139,11 @@ impl Oracle {
     /// Messages come in order when they come for the first time [MQTT-4.6.0-5].
     fn check_order(&mut self, who: SessionName, index: usize, qos: QoS, times: u32) {
         let message = &self.messages[index];
-        // What was sent at QoS 0 may be lost, and the first copy may have expired; what its
-        // publisher sends again then comes late.
-        let may_be_late = message.expires || qos == QOS_0 && message.qos > QOS_0;
+        // What was sent at QoS 0 may be lost, the first copy may have expired, or have been refused
+        // without its publisher's knowledge; what that sends again then comes late.
+        let may_be_late = message.expires
+            || qos == QOS_0 && message.qos > QOS_0
+            || self.has_tight_queues && message.attempts > 1;
         if may_be_late || !message.first.contains(&who) {
             return;
         }
