@@ -82,6 +82,7 @@ impl Broker {
         if self.connections[id.index()].parked.is_empty() {
             self.accept(now, id, key);
         }
+        self.take_up_held(now);
         id
     }
 
@@ -131,6 +132,7 @@ impl Broker {
             outputs: Vec::new(),
             output_bytes: 0,
             parked: Default::default(),
+            held: Default::default(),
             resent_after: 0,
             answer_bytes: 0,
             unacknowledged: 0,

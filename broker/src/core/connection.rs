@@ -66,6 +66,8 @@ pub(super) struct Connection {
     pub is_accepted: bool,
     /// Its session began with it.
     pub has_new_session: bool,
+    /// PUBLISH packets that wait for room in a queue.
+    pub held: VecDeque<Box<[u8]>>,
     /// It is to be woken already.
     pub is_woken: bool,
     /// Since when a packet of it waits for room.

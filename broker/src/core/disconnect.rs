@@ -118,6 +118,7 @@ impl Broker {
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(key) = connection.session.take() else { return };
         connection.parked.clear();
+        connection.held.clear();
         // A client that was never told of its new session takes the next one for its old one.
         let is_untold = connection.has_new_session && !connection.is_accepted;
         self.waiting_connections.remove(&id);

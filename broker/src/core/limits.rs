@@ -36,6 +36,7 @@ pub struct Limits {
     /// QoS 1 and 2 messages that a client may have unacknowledged towards the broker; announced as
     /// Receive Maximum. A 3.1 or 3.1.1 client knows no such limit: it has to wait with more QoS 1
     /// messages, and may have as many of QoS 2 as there are packet identifiers (some 2 bytes each).
+    /// Of those that wait for room in a full queue so many are held, before nothing more is read.
     pub receive_maximum: u16,
     /// QoS 1 and 2 messages in flight towards one client, where the client allows as many.
     pub inflight_max: u16,
@@ -48,7 +49,8 @@ pub struct Limits {
     /// What a full queue does.
     pub queue_full: QueueFull,
     /// Bytes that may wait for one slow connection before QoS 0 messages to it are dropped. Also the
-    /// bytes of answers (32 for each) that may wait before nothing more is read from it.
+    /// bytes of answers (32 for each) that may wait before nothing more is read from it, and the
+    /// bytes of messages of a 3.1 or 3.1.1 client that are held for want of room in a queue.
     pub output_bytes_max: u32,
     /// Retained messages.
     pub retained_messages_max: u32,

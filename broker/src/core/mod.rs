@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `connect`, `disconnect` | CONNECT, taking over, the end of a connection and of a session |
 //! | `publish` | PUBLISH from a client: checks, retained, room, the acknowledgement |
+//! | `held` | messages of clients that cannot be told of a full queue, until there is room |
 //! | `route` | from one message to all its receivers; shared subscriptions |
 //! | `delivery` | a session's window, its queue, and what goes to its connection |
 //! | `acknowledge` | PUBACK, PUBREC, PUBREL, PUBCOMP of both halves |
@@ -31,6 +32,7 @@ mod connection;
 mod delivery;
 mod disconnect;
 mod event;
+mod held;
 pub mod limits;
 pub mod message;
 pub mod output;
@@ -103,8 +105,7 @@ pub enum Handled {
     /// It was taken.
     Done,
     /// There is no room for it yet. Nothing happened: the same packet, and all behind it, are to be
-    /// handed in again when the connection is woken. Acknowledgements may overtake it: they may be
-    /// what makes room.
+    /// handed in again when the connection is woken.
     Wait,
     /// The connection is at its end; what was read behind this packet is void.
     Closed,
@@ -135,6 +136,8 @@ pub struct Broker {
     wakeups: VecDeque<ConnId>,
     /// Connections with a packet that waits for room.
     waiting_connections: BTreeSet<ConnId>,
+    /// Connections among them that may find room now.
+    room_for: BTreeSet<ConnId>,
     events: VecDeque<Event>,
     counters: Counters,
     started_at: Instant,
@@ -174,6 +177,7 @@ impl Broker {
             timers,
             wakeups: VecDeque::new(),
             waiting_connections: BTreeSet::new(),
+            room_for: BTreeSet::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
             started_at: now,
@@ -221,16 +225,19 @@ impl Broker {
             self.counters.packets_received += 1;
             if matches!(packet, Packet::Publish(_))
                 && let Some(connection) = self.connection_mut(id)
+                && connection.held.is_empty()
             {
                 connection.waits_since = None;
             }
         }
+        self.take_up_held(now);
         handled
     }
 
     /// Bytes that are no packet.
     pub fn handle_malformed(&mut self, now: Instant, id: ConnId, error: DecodeError) {
         self.fail(now, id, error.reason, error.what);
+        self.take_up_held(now);
     }
 
     /// The network connection is gone, or was closed as [`Output::Close`] asked.
@@ -246,6 +253,7 @@ impl Broker {
             self.timers.cancel(Timer::QueueFullWait(id));
             self.connections.remove(id.index());
         }
+        self.take_up_held(now);
     }
 
     /// Whatever is due by `now`.
@@ -260,6 +268,7 @@ impl Broker {
                 Timer::Sys => self.publish_sys(now),
             }
         }
+        self.take_up_held(now);
     }
 
     /// When [`Self::handle_timeout`] is to be called next.
@@ -289,6 +298,7 @@ impl Broker {
         if let Some(session) = session {
             self.send_retained_ahead(now, session);
         }
+        self.take_up_held(now);
         outputs
     }
 

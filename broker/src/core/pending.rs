@@ -197,6 +197,7 @@ impl Broker {
             self.release_parked(now, id);
         }
         self.wake_waiting();
+        self.take_up_held(now);
     }
 
     /// Gives out what a connection's client may get now that `committed` is what it is.
@@ -283,6 +284,7 @@ impl Broker {
     pub(super) fn wake_waiting(&mut self) {
         for id in std::mem::take(&mut self.waiting_connections) {
             self.wake(id);
+            self.room_for.insert(id);
         }
     }
 }

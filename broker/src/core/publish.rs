@@ -15,6 +15,13 @@ use super::timers::Timer;
 use super::topics::{Matches, SessionKey};
 use super::{Broker, Handled};
 
+/// What became of a PUBLISH.
+enum Taken {
+    Handled(Handled),
+    /// A full queue has no room for it, and its publisher cannot be told.
+    NoRoom,
+}
+
 impl Broker {
     pub(super) fn handle_publish(
         &mut self,
@@ -23,39 +30,70 @@ impl Broker {
         session: SessionKey,
         publish: &Publish<'_>,
     ) -> Handled {
+        let is_held_up = !self.connections[id.index()].held.is_empty();
+        if is_held_up && publish.qos > QoS::AtMostOnce {
+            return self.hold(now, id, publish); // Behind those before it, as order wants.
+        }
+        match self.handle_publish_now(now, id, session, publish) {
+            Taken::Handled(handled) => handled,
+            Taken::NoRoom => self.hold(now, id, publish),
+        }
+    }
+
+    /// A PUBLISH that was held, once more.
+    pub(super) fn handle_held(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        session: SessionKey,
+        publish: &Publish<'_>,
+    ) -> Handled {
+        match self.handle_publish_now(now, id, session, publish) {
+            Taken::Handled(handled) => handled,
+            Taken::NoRoom => self.wait(now, id),
+        }
+    }
+
+    fn handle_publish_now(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        session: SessionKey,
+        publish: &Publish<'_>,
+    ) -> Taken {
         if let Err((reason, why)) = self.check_publish(id, publish) {
-            return self.fail(now, id, reason, why);
+            return Taken::Handled(self.fail(now, id, reason, why));
         }
         let topic = match self.resolve_topic(id, publish) {
             Ok(topic) => topic,
-            Err((reason, why)) => return self.fail(now, id, reason, why),
+            Err((reason, why)) => return Taken::Handled(self.fail(now, id, reason, why)),
         };
         if let Some(packet_id) = publish.packet_id
             && let Some(handled) = self.check_flow(now, id, session, publish.qos, packet_id)
         {
-            return handled;
+            return Taken::Handled(handled);
         }
         let name = topic.as_deref().unwrap_or(publish.topic);
         if levels(name) > usize::from(self.settings.limits.topic_levels_max) {
-            return match publish.packet_id {
+            return Taken::Handled(match publish.packet_id {
                 Some(_) if self.is_v5(id) => {
                     self.refuse(now, id, publish, ReasonCode::TopicNameInvalid)
                 }
                 _ => self.fail(now, id, ReasonCode::TopicNameInvalid, "a topic of too many levels"),
-            };
+            });
         }
         let (topic, matches) = self.topics.matches(name);
         if (publish.qos > QoS::AtMostOnce || publish.retain || topic.starts_with('$'))
-            && let Some(handled) = self.check_room(now, id, publish, &topic, &matches)
+            && let Some(taken) = self.check_room(now, id, publish, &topic, &matches)
         {
-            return handled;
+            return taken;
         }
         let message = Arc::new(message(now, topic, publish));
         self.counters.messages_received += 1;
         let is_retained_stored = message.retain && self.retain(now, &message);
         let routed = self.route(now, &message, &matches, Origin::Client(session));
         self.acknowledge_publish(now, id, session, publish, routed, is_retained_stored);
-        Handled::Done
+        Taken::Handled(Handled::Done)
     }
 
     /// Retains a message, or forgets one. True: an acknowledgement has to wait for the store.
@@ -194,13 +232,13 @@ impl Broker {
         publish: &Publish<'_>,
         topic: &Topic,
         matches: &Matches,
-    ) -> Option<Handled> {
+    ) -> Option<Taken> {
         if topic.starts_with("$SYS/") && !self.connections[id.index()].peer.is_internal {
-            return Some(self.refuse(now, id, publish, ReasonCode::NotAuthorized));
+            return Some(Taken::Handled(self.refuse(now, id, publish, ReasonCode::NotAuthorized)));
         }
         if self.pending.backlog_bytes() > self.settings.limits.store_backlog_bytes_max {
             // The store cannot keep up: the publisher's own TCP window slows it down.
-            return Some(self.wait(now, id));
+            return Some(Taken::Handled(self.wait(now, id)));
         }
         // Not less than the message will have: some properties are not kept.
         let bytes = (topic.len() + publish.properties.len() + publish.payload.len()) as u64;
@@ -208,7 +246,7 @@ impl Broker {
             && !publish.payload.is_empty()
             && !self.has_retained_room(now, topic, bytes)
         {
-            return Some(self.refuse(now, id, publish, ReasonCode::QuotaExceeded));
+            return Some(Taken::Handled(self.refuse(now, id, publish, ReasonCode::QuotaExceeded)));
         }
         let session = loop {
             let session = self.refused_by(publish.qos, bytes, matches)?;
@@ -218,11 +256,11 @@ impl Broker {
         };
         self.push_full_event(now, session, "publishers are refused or have to wait");
         if self.is_v5(id) {
-            return Some(self.refuse(now, id, publish, ReasonCode::QuotaExceeded));
+            return Some(Taken::Handled(self.refuse(now, id, publish, ReasonCode::QuotaExceeded)));
         }
         self.sessions[session as usize].is_awaited = true;
         self.is_total_awaited |= self.is_full_in_all(bytes);
-        Some(self.wait(now, id))
+        Some(Taken::NoRoom)
     }
 
     /// Whether a message of so many bytes may be retained. Where not, that is counted and told.
@@ -270,7 +308,8 @@ impl Broker {
         }
     }
 
-    fn wait(&mut self, now: Instant, id: ConnId) -> Handled {
+    /// Has a connection woken when there may be room; not for ever.
+    pub(super) fn wait(&mut self, now: Instant, id: ConnId) -> Handled {
         let wait_ms = self.settings.limits.queue_full_wait_ms;
         self.waiting_connections.insert(id);
         let connection = &mut self.connections[id.index()];

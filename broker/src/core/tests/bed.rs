@@ -240,16 +240,11 @@ impl Bed {
         id
     }
 
-    /// Sends a packet. One that has to wait is handed in again as soon as the core asks for it;
-    /// acknowledgements do not wait behind it.
+    /// Sends a packet. One that has to wait is handed in again as soon as the core asks for it.
     pub(super) fn send(&mut self, id: ConnId, packet: &Packet<'_>) -> Handled {
         let Some(line) = self.lines.get_mut(&id) else { return Handled::Closed };
         let bytes = encode(packet, line.version);
-        let may_overtake = matches!(
-            packet,
-            Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_)
-        );
-        if !line.held.is_empty() && !may_overtake {
+        if !line.held.is_empty() {
             line.held.push_back(bytes);
             return Handled::Wait;
         }

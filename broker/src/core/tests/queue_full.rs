@@ -43,22 +43,80 @@ fn reject_tells_a_5_0_publisher() {
 }
 
 #[test]
-fn reject_makes_a_3_1_1_publisher_wait_until_there_is_room() {
+fn reject_lets_a_3_1_1_publisher_wait_for_its_puback() {
     let mut bed = limited(2, QueueFull::Reject);
     away(&mut bed, "s");
     let publisher = bed.accepted(&v311("p"));
-    for i in 1..=2 {
-        assert_eq!(bed.publish(publisher, "t", QOS_1, i, &i.to_string()), Handled::Done);
+    for i in 1..=4 {
+        let handled = bed.publish(publisher, "t", QOS_1, i, &i.to_string());
+        assert_eq!(handled, Handled::Done);
     }
-    assert_eq!(bed.publish(publisher, "t", QOS_1, 3, "3"), Handled::Wait);
+    bed.publish(publisher, "elsewhere", QOS_1, 5, "behind those before it");
     bed.commit();
     assert_eq!(bed.got(publisher).len(), 2);
+    bed.send(publisher, &Packet::PingReq);
+    assert_eq!(bed.got(publisher), [Got::PingResp], "it is read from all the time");
     let s = come_back(&mut bed, "s");
     let got = bed.messages(s);
     bed.puback(s, got[0].packet_id);
-    assert_eq!(bed.payloads(s), ["3"], "the publisher was woken");
+    bed.puback(s, got[1].packet_id);
+    assert_eq!(bed.payloads(s), ["3", "4"]);
     bed.commit();
-    assert_eq!(bed.got(publisher), [Got::PubAck(3, ReasonCode::Success)]);
+    let pubacks = [3, 4, 5].map(|i| Got::PubAck(i, ReasonCode::Success));
+    assert_eq!(bed.got(publisher), pubacks);
+}
+
+#[test]
+fn as_much_is_held_as_the_limits_allow() {
+    let limits = Limits {
+        queue_messages_max: 1,
+        receive_maximum: 3,
+        output_bytes_max: 1_000,
+        ..Limits::default()
+    };
+    for (payload, held) in [("small", 3), (&*"x".repeat(700), 2)] {
+        let mut bed = Bed::with_limits(limits.clone());
+        away(&mut bed, "s");
+        let publisher = bed.accepted(&v311("p"));
+        bed.publish(publisher, "t", QOS_1, 1, payload);
+        bed.commit();
+        for i in 2..10 {
+            let handled = bed.publish(publisher, "t", QOS_1, i, payload);
+            assert_eq!(handled == Handled::Done, i < 2 + held, "{i}");
+        }
+        let s = come_back(&mut bed, "s");
+        for i in 1..10 {
+            let got = bed.messages(s);
+            assert_eq!(got.len(), 1, "{i} of {} bytes", payload.len());
+            bed.puback(s, got[0].packet_id);
+            bed.commit();
+        }
+        bed.commit();
+        assert_eq!(bed.got(publisher).len(), 9);
+    }
+}
+
+/// The acknowledgements that make room come behind the messages that wait for it.
+#[test]
+fn two_3_1_1_clients_that_wait_for_each_other_come_free() {
+    let mut bed = limited(1, QueueFull::Reject);
+    let (a, b) = (bed.accepted(&v311("a")), bed.accepted(&v311("b")));
+    bed.subscribe(a, "to a", QOS_1);
+    bed.subscribe(b, "to b", QOS_2);
+    for i in 1..=3 {
+        bed.publish(a, "to b", QOS_1, i, "x");
+        bed.publish(b, "to a", QOS_2, i, "x");
+    }
+    for _ in 0..3 {
+        for id in [a, b] {
+            for message in bed.messages(id) {
+                bed.puback(id, message.packet_id);
+            }
+        }
+        bed.commit();
+    }
+    assert!(bed.broker.waiting.is_empty());
+    assert_eq!(bed.broker.counters().messages_received, 6);
 }
 
 #[test]
@@ -67,8 +125,8 @@ fn who_waits_too_long_is_closed_and_who_went_on_is_not() {
     away(&mut bed, "s");
     let (stuck, freed) = (bed.accepted(&v311("p")), bed.accepted(&v311("q")));
     bed.publish(stuck, "t", QOS_1, 1, "1");
-    assert_eq!(bed.publish(freed, "t", QOS_1, 1, "2"), Handled::Wait);
-    assert_eq!(bed.publish(stuck, "t", QOS_1, 2, "3"), Handled::Wait);
+    bed.publish(freed, "t", QOS_1, 1, "2");
+    bed.publish(stuck, "t", QOS_1, 2, "3");
     let wait_ms = bed.broker.limits().queue_full_wait_ms;
     bed.pass_ms(wait_ms / 2);
     let s = come_back(&mut bed, "s");
@@ -111,7 +169,9 @@ fn room_in_another_session_wakes_who_waits_for_room_in_all() {
     bed.publish(p, "u", QOS_1, 1, "almost twenty bytes");
     let waits = bed.accepted(&v311("q"));
     bed.commit();
-    assert_eq!(bed.publish(waits, "t", QOS_1, 1, "x"), Handled::Wait);
+    bed.publish(waits, "t", QOS_1, 1, "x");
+    bed.commit();
+    assert!(bed.got(waits).is_empty());
     let got = bed.messages(slow);
     bed.puback(slow, got[0].packet_id);
     bed.commit();
