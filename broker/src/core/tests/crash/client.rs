@@ -38,7 +38,8 @@ pub(super) struct Flow {
 /// What a client knows of a filter that it asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subscription {
-    Asked,
+    /// By the SUBSCRIBE with this identifier.
+    Asked(u16),
     Confirmed,
     Left,
 }
@@ -219,7 +220,7 @@ impl Client {
         self.in_flight.clear();
         self.asked.clear();
         for subscription in self.subscriptions.values_mut() {
-            if *subscription == Subscription::Asked {
+            if matches!(subscription, Subscription::Asked(_)) {
                 *subscription = Subscription::Left;
             }
         }
@@ -277,12 +278,12 @@ impl Client {
 
     pub(super) fn subscribe(&mut self, bed: &mut Bed, filter: &'static str) {
         let Some(id) = self.connection else { return };
-        self.subscriptions.entry(filter).or_insert(Subscription::Asked);
-        if self.subscriptions[filter] == Subscription::Left {
-            self.subscriptions.insert(filter, Subscription::Asked);
-        }
         self.last_subscribe_id = self.last_subscribe_id % 10_000 + 1;
         let value = 1_000 + self.last_subscribe_id;
+        let subscription = self.subscriptions.entry(filter).or_insert(Subscription::Left);
+        if *subscription == Subscription::Left {
+            *subscription = Subscription::Asked(value);
+        }
         self.asked.insert(value, filter);
         let options = SubscriptionOptions::new(self.subscription_qos);
         let filters = SubscribeFilters::List(&[SubscribeFilter { filter, options }]);
@@ -350,7 +351,7 @@ impl Client {
         }
         let filter = self.asked.remove(&packet_id).expect("SUBACK of a SUBSCRIBE");
         if let Some(subscription) = self.subscriptions.get_mut(filter)
-            && *subscription == Subscription::Asked
+            && *subscription == Subscription::Asked(packet_id)
         {
             *subscription = Subscription::Confirmed;
         }
