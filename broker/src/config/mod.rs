@@ -130,7 +130,7 @@ pub enum LogLevel {
     Info,
     /// What helps to find a fault.
     Debug,
-    /// Every packet.
+    /// What the libraries say of themselves, too.
     Trace,
 }
 

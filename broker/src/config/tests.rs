@@ -398,6 +398,34 @@ fn the_reference_names_every_key() {
     }
 }
 
+/// The range that stands above a key is the one that an error would name.
+#[test]
+fn the_reference_tells_the_ranges() {
+    let sections: [(&str, &[&str]); 3] = [
+        ("store", keys_of::<file::FileStore>()),
+        ("limits", keys_of::<file::FileLimits>()),
+        ("sys", keys_of::<file::FileSys>()),
+    ];
+    for (section, keys) in sections {
+        for key in keys.iter().filter(|key| !["path", "queue_full"].contains(key)) {
+            let text = format!("[{section}]\n{key} = 9000000000000000000\n");
+            let errors = Config::parse(Path::new("x"), &text).unwrap_err().to_string();
+            let (_, range) = errors.rsplit_once("must be ").unwrap();
+            let range = range.replace(" B", "");
+            assert!(comment_of(key).contains(&format!(" {range}.")), "{key}: {range}");
+        }
+    }
+}
+
+/// What stands above a key, as one line, sizes without quotes and without the unit B.
+fn comment_of(key: &str) -> String {
+    let lines: Vec<_> = REFERENCE.lines().collect();
+    let at = lines.iter().position(|line| line.starts_with(&format!("{key} = "))).unwrap();
+    let begin = lines[..at].iter().rposition(|line| !line.starts_with("# ")).unwrap() + 1;
+    let comment: Vec<_> = lines[begin..at].iter().map(|line| &line[2..]).collect();
+    comment.join(" ").replace('"', "").replace(" B", "")
+}
+
 fn names_key(header: &str, key: &str, commented: bool) -> bool {
     let lines = REFERENCE.lines().skip_while(|line| !bare(line).starts_with(header));
     if header.contains('{') {
