@@ -101,5 +101,12 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// What the answers count that wait for a commit.
+    pub(super) fn parked_bytes(&self) -> u64 {
+        self.parked.len() as u64 * PACKET_OVERHEAD
+    }
+}
+
 /// Header, packet identifier and the entry in the queue of outputs.
 const PACKET_OVERHEAD: u64 = 32;

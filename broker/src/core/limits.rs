@@ -49,8 +49,9 @@ pub struct Limits {
     /// What a full queue does.
     pub queue_full: QueueFull,
     /// Bytes that may wait for one slow connection before QoS 0 messages to it are dropped. Also the
-    /// bytes of answers (32 for each) that may wait before nothing more is read from it, and the
-    /// bytes of messages of a 3.1 or 3.1.1 client that are held for want of room in a queue.
+    /// bytes of answers (32 for each) that may wait, for it or for a commit, before nothing more is
+    /// read from it, and the bytes of messages of a 3.1 or 3.1.1 client that are held for want of
+    /// room in a queue.
     pub output_bytes_max: u32,
     /// Retained messages.
     pub retained_messages_max: u32,

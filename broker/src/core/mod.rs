@@ -302,11 +302,12 @@ impl Broker {
         outputs
     }
 
-    /// Whether a client sends without reading the answers: more than `output_bytes_max` of them wait.
-    /// Nothing is to be read from it until [`Self::poll_output`] has taken them.
+    /// Whether a client sends faster than it can be answered: more than `output_bytes_max` of answers
+    /// wait, for [`Self::poll_output`] or for a commit. Nothing is to be read from it until they have
+    /// been taken, or its task is woken.
     pub fn is_flooded(&self, id: ConnId) -> bool {
         let answers_max = u64::from(self.settings.limits.output_bytes_max);
-        self.connection(id).is_some_and(|c| c.answer_bytes > answers_max)
+        self.connection(id).is_some_and(|c| c.answer_bytes.max(c.parked_bytes()) > answers_max)
     }
 
     /// Whether [`Self::poll_output`] would give something.

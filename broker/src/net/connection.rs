@@ -58,7 +58,8 @@ pub(crate) struct Connection {
     bytes_written: u64,
     /// What is to be written is the last.
     is_last: bool,
-    /// It does not read what it is answered: nothing is read from it either.
+    /// Too many answers wait, for a client that does not read them or for the store: nothing is read
+    /// from it either.
     is_flooded: bool,
 }
 
@@ -131,16 +132,17 @@ impl Connection {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut has_entered = false;
         let mut has_more = false;
+        let mut has_waited = false;
         loop {
             let can_send = self.poll_send(cx)?;
             if self.is_last {
                 // The encoder's word: the client takes no packet as large as its CONNACK.
                 return Poll::Ready(Ok(()));
             }
-            let burst = if self.is_flooded && !can_send {
+            let burst = if self.is_flooded {
                 Poll::Pending
             } else {
-                self.poll_burst(cx, has_entered, can_send)?
+                self.poll_burst(cx, has_waited, can_send)?
             };
             let burst = match burst {
                 Poll::Ready(burst) => burst,
@@ -155,6 +157,7 @@ impl Connection {
             has_more = burst.has_more;
             self.is_flooded = burst.is_flooded;
             self.is_retry |= burst.waits;
+            has_waited |= burst.waits;
         }
     }
 
@@ -184,11 +187,11 @@ impl Connection {
     fn poll_burst(
         &mut self,
         cx: &mut Context<'_>,
-        has_entered: bool,
+        has_waited: bool,
         can_send: bool,
     ) -> Poll<io::Result<Burst>> {
         if self.is_retry {
-            if has_entered {
+            if has_waited {
                 return Poll::Pending;
             }
             self.is_retry = false;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
 use outpost_protocol::{
-    Connect, Properties, Publish, QoS, Subscribe, SubscribeFilter, SubscribeFilters,
+    Connect, Properties, Property, Publish, QoS, Subscribe, SubscribeFilter, SubscribeFilters,
     SubscriptionOptions,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
@@ -15,6 +15,7 @@ use super::*;
 use crate::core::limits::Limits;
 use crate::core::{Broker, CommitPolicy, Peer, Settings};
 use crate::net::clock::Clock;
+use crate::store::BatchSource;
 
 #[derive(Default)]
 struct Flag(AtomicBool);
@@ -44,14 +45,14 @@ fn shared() -> Arc<Shared> {
     Shared::new(Broker::new(clock.now(), settings), clock)
 }
 
-/// A client that is connected to the core alone: nobody takes its outputs.
+/// A client with a durable session that is connected to the core alone: nobody takes its outputs.
 fn connect(shared: &Arc<Shared>, client_id: &str) -> ConnId {
     let connect = Connect {
         version: ProtocolVersion::V5,
         bridge: false,
         clean_start: true,
         keep_alive_s: 0,
-        properties: Properties::EMPTY,
+        properties: Properties::list(&[Property::SessionExpiryInterval(60)]),
         client_id,
         will: None,
         user_name: None,
@@ -61,7 +62,8 @@ fn connect(shared: &Arc<Shared>, client_id: &str) -> ConnId {
     shared.enter(None, |core| core.broker.handle_connect(core.now, peer, &connect, &[]))
 }
 
-/// A client that is subscribed to `#` at QoS 1, with its CONNACK and SUBACK still to be written.
+/// A client that is subscribed to `#` at QoS 1, with its CONNACK still to be written. No SUBACK before a
+/// commit.
 fn serve(shared: &Arc<Shared>, client_id: &str, pipe_bytes: usize) -> Served {
     let id = connect(shared, client_id);
     let options = SubscriptionOptions::new(QoS::AtLeastOnce);
@@ -202,6 +204,46 @@ fn a_client_that_reads_nothing_costs_no_copies_of_its_messages() {
             received.drain(..len);
         }
         assert!(served.poll().is_pending());
+    }
+}
+
+/// Only what waited for the socket was counted: SUBSCRIBE after SUBSCRIBE came in while the store was
+/// busy, and their answers gathered without a bound.
+#[test]
+fn a_client_that_outruns_the_store_is_not_read() {
+    let shared = shared();
+    let mut served = serve(&shared, "c", 32 * 1024);
+    let subscribe = [0x82, 7, 0, 1, 0, 0, 1, b'#', 1];
+    let flood = subscribe.repeat(10_000);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut sent = 0;
+    while sent < 4 << 20 {
+        let rest = &flood[sent % subscribe.len()..];
+        match Pin::new(&mut served.client).poll_write(&mut cx, rest) {
+            Poll::Ready(written) => sent += written.unwrap(),
+            Poll::Pending => break,
+        }
+        assert!(served.poll().is_pending());
+    }
+    let answers_max = Limits::default().output_bytes_max as usize / 32;
+    let taken = sent / subscribe.len();
+    assert!(taken < answers_max + 2 * READ_BYTES / subscribe.len(), "{taken} were taken");
+
+    // The store has caught up: the answers leave, and the rest is read.
+    served.woken.0.store(false, Ordering::SeqCst);
+    while !served.is_woken() {
+        let batch = shared.next_batch().unwrap();
+        shared.committed(batch.number);
+    }
+    let mut answers = 0;
+    while answers < taken * 6 {
+        assert!(served.poll().is_pending());
+        let received = served.received().len();
+        if received == 0 {
+            let batch = shared.next_batch().unwrap();
+            shared.committed(batch.number);
+        }
+        answers += received;
     }
 }
 
