@@ -50,10 +50,18 @@ impl Broker {
                 (self.pending.urgent(now), ReasonCode::Success)
             }
             (true, false) => (0, ReasonCode::Success),
-            (false, _) => (self.all_durable_after(), ReasonCode::PacketIdentifierNotFound),
+            (false, _) => (self.all_durable_after(), self.unknown_pubrel_reason(id)),
         };
         self.push_after(id, after, Output::Ack(AckKind::PubComp, ack.packet_id, reason));
         Handled::Done
+    }
+
+    /// What a PUBREL of an unknown identifier is answered with. In a session that was resumed it may
+    /// be one whose PUBCOMP was lost with the connection before: its flow is complete, and clients
+    /// such as MQTT.js take 0x92 for a failed publication (4.3.3: no error during recovery).
+    fn unknown_pubrel_reason(&self, id: ConnId) -> ReasonCode {
+        let is_resumed = self.connection(id).is_some_and(|c| !c.has_new_session);
+        if is_resumed { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound }
     }
 
     /// The sending half. An identifier that is not in use is no fault: its session may have been

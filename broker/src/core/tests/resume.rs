@@ -241,3 +241,21 @@ fn a_window_as_wide_as_can_be_leaves_a_packet_identifier_to_find() {
     }
     assert_eq!(bed.messages(id).len(), 65_534);
 }
+
+/// Found with MQTT.js, which takes 0x92 for a failed publication: a PUBREL whose PUBCOMP was lost
+/// with the connection is answered as the first one was.
+#[test]
+fn a_pubrel_that_is_repeated_in_a_resumed_session_is_a_success() {
+    let mut bed = Bed::new();
+    let id = bed.durable("a");
+    bed.publish(id, "t", QOS_2, 7, "x");
+    bed.commit();
+    bed.pubrel(id, 7);
+    bed.commit();
+    bed.lose(id);
+    let id = bed.back("a");
+    bed.got(id);
+    bed.pubrel(id, 7);
+    bed.commit();
+    assert_eq!(bed.got(id), [Got::PubComp(7, ReasonCode::Success)]);
+}
