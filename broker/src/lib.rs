@@ -4,6 +4,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod core;
+mod file_limit;
 pub mod logging;
 mod net;
 pub mod server;

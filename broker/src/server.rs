@@ -17,12 +17,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::auth::method::AuthMethods;
 use crate::auth::{Authenticator, ListenerAuth, hashes_at_once};
 use crate::config::{self, Config, ConfigErrors};
 use crate::core::{Broker, CommitPolicy, Settings};
+use crate::file_limit;
 use crate::net::clock::Clock;
 use crate::net::handshake::Door;
 use crate::net::listener::{Census, Listener};
@@ -94,6 +95,14 @@ struct Server {
 
 impl Server {
     async fn start(config: Config) -> Result<Self, ServerError> {
+        if let Err(connections) = file_limit::raise(config.limits.connections_max) {
+            let wanted = config.limits.connections_max;
+            warn!(
+                connections,
+                wanted,
+                "the system allows fewer connections than limits.connections_max (ulimit -n)"
+            );
+        }
         let authenticator = Arc::new(Authenticator::from_config(&config.auth)?);
         let acceptors = acceptors(&config)?;
         let remotes = remotes(&config.bridges)?;
