@@ -55,7 +55,8 @@ pub(super) struct Connection {
     pub answer_bytes: u64,
     /// What waits for a commit, with the number of its batch, in the order in which it leaves.
     pub parked: VecDeque<(u64, Output)>,
-    /// The batch that the last PUBLISH sent again waits for: later ones do not overtake it.
+    /// The batch that the last PUBLISH sent again waits for, and what waits behind it: later ones do
+    /// not overtake them.
     pub resent_after: u64,
     /// QoS 1 messages taken and not yet acknowledged.
     pub unacknowledged: u32,

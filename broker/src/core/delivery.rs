@@ -273,12 +273,18 @@ impl Broker {
 
     /// A PUBLISH need not wait behind the acknowledgements that wait for a commit.
     fn push_after_or_now(&mut self, id: ConnId, batch: u64, output: Output) {
-        let resent_after = self.connections.get(id.index()).map_or(0, |c| c.resent_after);
-        let batch = batch.max(resent_after);
+        let Some(connection) = self.connections.get_mut(id.index()) else { return };
+        let waits_for_resent = batch < connection.resent_after;
+        let batch = batch.max(connection.resent_after);
         if self.is_committed(batch) {
             self.push_output(id, output);
-        } else {
-            self.push_after(id, batch, output);
+            return;
+        }
+        self.push_after(id, batch, output);
+        let Some(connection) = self.connections.get_mut(id.index()) else { return };
+        if waits_for_resent && let Some((newest, _)) = connection.parked.back() {
+            // It came behind outputs of a later batch: what follows must not overtake it either.
+            connection.resent_after = *newest;
         }
     }
 

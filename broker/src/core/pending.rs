@@ -6,7 +6,7 @@
 //!
 //! One batch is under commit at a time; meanwhile the next one gathers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Broker;
@@ -49,7 +49,9 @@ pub(super) struct Pending {
     last_taken_at: Option<Instant>,
     under_commit: Option<(u64, u64)>,
     committed: u64,
-    parked: VecDeque<(u64, ConnId)>,
+    /// Connections with outputs that wait, by batch: one that waits for the batch under commit may
+    /// come after one that waits for the open batch.
+    parked: BTreeSet<(u64, ConnId)>,
     /// Clients whose stored session is over, until the batch that says so is committed.
     leaving: BTreeMap<Arc<str>, u64>,
 }
@@ -66,7 +68,7 @@ impl Pending {
             last_taken_at: None,
             under_commit: None,
             committed: 0,
-            parked: VecDeque::new(),
+            parked: BTreeSet::new(),
             leaving: BTreeMap::new(),
         }
     }
@@ -125,6 +127,11 @@ impl Pending {
             Some(batch) => batch,
             None => 0,
         }
+    }
+
+    fn pop_parked(&mut self, committed: u64) -> Option<(u64, ConnId)> {
+        let (batch, _) = self.parked.first()?;
+        if *batch <= committed { self.parked.pop_first() } else { None }
     }
 
     pub(super) fn urgent(&mut self, now: Instant) -> u64 {
@@ -193,7 +200,7 @@ impl Broker {
         self.pending.committed = number;
         self.pending.under_commit = None;
         self.pending.leaving.retain(|_, batch| *batch > number);
-        while let Some((_, id)) = self.pending.parked.pop_front_if(|(batch, _)| *batch <= number) {
+        while let Some((_, id)) = self.pending.pop_parked(number) {
             self.release_parked(now, id);
         }
         self.wake_waiting();
@@ -231,7 +238,7 @@ impl Broker {
         let batch = batch.max(newest);
         connection.parked.push_back((batch, output));
         if batch > newest {
-            self.pending.parked.push_back((batch, id));
+            self.pending.parked.insert((batch, id));
         }
     }
 

@@ -79,6 +79,25 @@ fn what_is_sent_again_is_not_overtaken() {
     assert_eq!(got, ["1", "2", "3", "4", "6"]);
 }
 
+/// One that waits for the batch under commit does not wait for the next one, whoever does.
+#[test]
+fn a_commit_releases_all_that_waits_for_it() {
+    let mut bed = Bed::new();
+    let (a, b) = (bed.durable("a"), bed.durable("b"));
+    bed.commit();
+    bed.lose(b);
+    bed.pass_s(EXPIRY_S);
+    assert!(bed.begin_commit(), "it ends the session of b");
+    bed.publish(a, "t", QOS_2, 1, "x");
+    let b = bed.back("b");
+    assert!(bed.got(b).is_empty());
+    bed.end_commit();
+    assert!(matches!(bed.got(b)[..], [Got::ConnAck { session_present: false, .. }]));
+    assert!(bed.got(a).is_empty());
+    bed.commit();
+    assert_eq!(bed.got(a), [Got::PubRec(1, ReasonCode::NoMatchingSubscribers)]);
+}
+
 #[test]
 fn an_identifier_that_stays_long_is_not_given_twice() {
     let mut bed = Bed::new();
