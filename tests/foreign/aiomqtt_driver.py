@@ -47,6 +47,8 @@ class Driver:
             protocol=VERSIONS[command["version"]],
             username=command.get("user_name"),
             password=command.get("password"),
+            # It sees nothing of a connection that ends before CONNACK and waits for so long.
+            timeout=5,
             **options,
         )
         try:

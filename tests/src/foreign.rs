@@ -1,5 +1,6 @@
 //! A client that we did not write, in the words of a test.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -70,8 +71,18 @@ impl Kind {
     /// When the broker refuses.
     #[track_caller]
     pub fn connect_with(self, broker: &Broker, client_id: &str, options: &Value) -> ForeignClient {
-        let port = broker.address().port();
-        let (driver, answer) = self.try_connect(port, client_id, options);
+        self.connect_to(broker.address(), client_id, options)
+    }
+
+    /// The same to another address of a broker, on 127.0.0.1.
+    #[track_caller]
+    pub fn connect_to(
+        self,
+        address: SocketAddr,
+        client_id: &str,
+        options: &Value,
+    ) -> ForeignClient {
+        let (driver, answer) = self.try_connect(address.port(), client_id, options);
         assert_eq!(answer["event"], "connected", "{answer}");
         ForeignClient { driver, session_present: answer["session_present"].as_bool(), tags: 0 }
     }

@@ -3,11 +3,14 @@
 #![allow(unreachable_pub, reason = "one crate: its modules see each other")]
 
 mod crowd;
+mod mosquitto;
+mod mqttjs_command_line;
 
 mod rumqttc_driver_v4;
 mod rumqttc_driver_v5;
 mod rumqttc_flows;
 mod scenarios;
+mod tls;
 
 use outpost_tests::{Kind, Library};
 
