@@ -36,6 +36,9 @@ const STOOD_MS: u64 = 10_000;
 /// A sweep that was begun this often and not finished is given up.
 const SWEEPS_MAX: u32 = 3;
 
+/// A remote session that expires sooner may be gone after an ordinary failure of the link.
+const SHORT_EXPIRY_S: u32 = 86_400;
+
 /// The status shows no more problems of one link than this.
 const PROBLEMS_MAX: usize = 16;
 
@@ -89,6 +92,7 @@ struct Driver {
     counts_before: Counts,
     link_up_ms: Option<u64>,
     logged: Option<LinkError>,
+    expiry_logged_s: Option<u32>,
 }
 
 /// What a broker takes.
@@ -113,6 +117,7 @@ impl Driver {
             counts_before: Counts::default(),
             link_up_ms: None,
             logged: None,
+            expiry_logged_s: None,
             config,
         }
     }
@@ -332,7 +337,7 @@ impl Driver {
         }
     }
 
-    fn log_up(&self, peers: &PerSide<Peer>) {
+    fn log_up(&mut self, peers: &PerSide<Peer>) {
         info!(
             bridge = self.config.name,
             address = self.config.address,
@@ -340,13 +345,17 @@ impl Driver {
             local_session_present = peers.local.session_present,
             "link up"
         );
-        if peers.remote.session_expiry_s != u32::MAX {
-            let expiry_s = peers.remote.session_expiry_s;
-            warn!(
-                bridge = self.config.name,
-                "the remote broker forgets the session after {expiry_s} s without a link; messages \
-                 from it may be lost in a longer break"
-            );
+        let expiry_s = peers.remote.session_expiry_s;
+        // Once, and not after each break.
+        if self.expiry_logged_s.replace(expiry_s) == Some(expiry_s) {
+            return;
+        }
+        let what = "the remote broker forgets the session, and messages that wait there, after a \
+                    longer break";
+        match expiry_s {
+            u32::MAX => {}
+            SHORT_EXPIRY_S.. => info!(bridge = self.config.name, expiry_s, "{what}"),
+            _ => warn!(bridge = self.config.name, expiry_s, "{what}"),
         }
     }
 

@@ -126,6 +126,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MqttEnd<S> {
     }
 
     fn failed(&self, error: &io::Error) -> LinkError {
+        // TLS without a goodbye: the far end died, or does not say one. rustls explains that to
+        // programmers.
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return LinkError::Closed { side: self.side, connecting: false };
+        }
         LinkError::Io { side: self.side, what: error.to_string() }
     }
 }
