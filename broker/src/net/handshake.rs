@@ -49,17 +49,37 @@ pub(crate) struct Caller {
     pub(crate) is_internal: bool,
 }
 
+/// Bytes of a refused client identifier or user name that the log shows.
+const LOGGED_BYTES_MAX: usize = 64;
+
 /// Why there is no connection.
 enum Refused {
-    /// The stream ended, or nothing that came is worth an answer.
+    /// The stream ended.
+    Lost,
+    /// Nothing that came is worth an answer.
     Silently(&'static str),
-    /// These bytes are the answer.
+    /// Nobody knows who it was; these bytes are the answer.
     With(Vec<u8>, ReasonCode, &'static str),
+    /// The same for a client that said who it is.
+    Known(Who, Vec<u8>, ReasonCode, &'static str),
+}
+
+/// Who a client says it is, for the log.
+struct Who {
+    client_id: Box<str>,
+    user_name: Option<Box<str>>,
+}
+
+impl Who {
+    fn of(connect: &Connect<'_>) -> Self {
+        let shown = |text: &str| text[..text.floor_char_boundary(LOGGED_BYTES_MAX)].into();
+        Self { client_id: shown(connect.client_id), user_name: connect.user_name.map(shown) }
+    }
 }
 
 impl From<io::Error> for Refused {
     fn from(_: io::Error) -> Self {
-        Self::Silently("the connection was lost before CONNECT")
+        Self::Lost
     }
 }
 
@@ -77,16 +97,32 @@ pub(crate) async fn shake_hands(
     };
     let address = &caller.address;
     match refused {
-        Refused::Silently(why) => debug!(%address, why, "no connection"),
-        Refused::With(bytes, reason, why) => {
+        Refused::Lost => debug!(%address, "the connection was lost before CONNECT"),
+        Refused::Silently(why) => {
+            if door.shared.may_log() {
+                warn!(%address, why, "connection refused");
+            }
+        }
+        Refused::With(answer, reason, why) => {
             if door.shared.may_log() {
                 warn!(%address, %reason, why, "client refused");
             }
-            // The answer is a courtesy: who does not take it is gone.
-            let _ = write_all(&mut stream, &bytes).await;
+            say(&mut stream, &answer).await;
+        }
+        Refused::Known(Who { client_id, user_name }, answer, reason, why) => {
+            if door.shared.may_log() {
+                let user = user_name.as_deref();
+                warn!(client = %client_id, %address, user, %reason, why, "client refused");
+            }
+            say(&mut stream, &answer).await;
         }
     }
     Err(stream)
+}
+
+/// The answer is a courtesy: who does not take it is gone.
+async fn say(stream: &mut Stream, answer: &[u8]) {
+    let _ = write_all(stream, answer).await;
 }
 
 /// Who the client is, and what its authentication method has to say in CONNACK.
@@ -114,7 +150,7 @@ async fn read_connect(
     };
     let refuse = |reason, why| {
         let why: &'static str = why;
-        Refused::With(refusal(&connect, reason, why), reason, why)
+        Refused::Known(Who::of(&connect), refusal(&connect, reason, why), reason, why)
     };
     let authenticated = match connect.properties.authentication_method() {
         Some(method) => run_method(door, &connect, method, stream).await?,
@@ -215,7 +251,7 @@ async fn run_method(
 ) -> Result<Authenticated, Refused> {
     let refuse = |reason, why| {
         let why: &'static str = why;
-        Refused::With(refusal(connect, reason, why), reason, why)
+        Refused::Known(Who::of(connect), refusal(connect, reason, why), reason, why)
     };
     let Some(method) = door.methods.find(name) else {
         // [MQTT-4.12.0-1]

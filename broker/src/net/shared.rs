@@ -206,7 +206,8 @@ fn log(event: Event) {
     match event {
         Event::Connected { client_id, address, user_name, level, session_present } => {
             let user = user_name.as_deref();
-            info!(client = %client_id, %address, user, level, session_present, "client connected");
+            let version = version(level);
+            info!(client = %client_id, %address, user, version, session_present, "client connected");
         }
         Event::Refused { client_id, address, reason, why } => {
             warn!(client = %client_id, %address, %reason, why, "client refused");
@@ -214,7 +215,10 @@ fn log(event: Event) {
         Event::Disconnected { client_id, address, reason, why }
             if reason.is_error() && reason != ReasonCode::ServerShuttingDown =>
         {
-            warn!(client = %client_id, %address, %reason, why, "client lost");
+            // "Unspecified error" says nothing that the words do not.
+            let reason = Some(reason).filter(|reason| *reason != ReasonCode::UnspecifiedError);
+            let reason = reason.map(tracing::field::display);
+            warn!(client = %client_id, %address, reason, why, "client lost");
         }
         Event::Disconnected { client_id, address, .. } => {
             info!(client = %client_id, %address, "client disconnected");
@@ -223,5 +227,14 @@ fn log(event: Event) {
             info!(client = %client_id, dropped, "session ended");
         }
         Event::Full { what, done, times } => warn!(%what, done, times, "a limit is reached"),
+    }
+}
+
+/// What people call a protocol level.
+fn version(level: u8) -> &'static str {
+    match level {
+        3 => "3.1",
+        4 => "3.1.1",
+        _ => "5.0",
     }
 }

@@ -64,6 +64,12 @@ impl Run {
         for (stream, _) in &publishers {
             stream.check(&received);
         }
+        for broker in [&self.site.gateway, &self.site.central] {
+            let log = broker.log();
+            for odd in ["ERROR", "panicked", "https://", "Unspecified error"] {
+                assert!(!log.contains(odd), "an operator reads {odd} in\n{log}");
+            }
+        }
         // Only what was in flight when a connection was lost may come again.
         assert!(received.repeated <= REPEATED_MAX, "{} came again", received.repeated);
     }

@@ -95,9 +95,10 @@ fn comes_in(kind: Kind) {
 
     let mut wrong = password.clone();
     wrong["password"] = json!("battery staple");
-    let (_driver, answer) = kind.try_connect(doors.with_password, &unique("tls"), &wrong);
+    let id = unique("liar");
+    let (_driver, answer) = kind.try_connect(doors.with_password, &id, &wrong);
     assert_eq!(answer["event"], "refused", "{answer}");
-    doors.broker.wait_for_log("client refused");
+    doors.broker.wait_for_log(&format!("client refused client={id} address=127.0.0.1:"));
     // Without its certificate, a client sees a handshake that fails.
     let (_driver, answer) = kind.try_connect(doors.with_certificate, &unique("tls"), &password);
     assert_ne!(answer["event"], "connected", "{answer}");
