@@ -191,6 +191,13 @@ impl BridgeConfig {
         self.client_id.clone().unwrap_or_else(|| format!("outpost-{}", self.name))
     }
 
+    /// The subscriptions of the local session: each local filter that goes out, with its QoS. The
+    /// local broker can hold messages for them before the first link is up.
+    pub fn local_subscriptions(&self) -> impl Iterator<Item = (String, u8)> {
+        let goes_out = |topic: &&TopicConfig| topic.direction != Direction::In;
+        self.topic.iter().filter(goes_out).map(|topic| (topic.local_filter(), topic.qos))
+    }
+
     /// The host of `address`, without the brackets of an IPv6 address; `None` where `address` is
     /// not valid.
     pub fn host(&self) -> Option<&str> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use outpost_bridge::config::BridgeConfig;
 use outpost_bridge::connect::{Connector, remote_connector};
 use outpost_bridge::status::BridgeStatus;
+use outpost_protocol::{QoS, RetainHandling, SubscribeFilter, SubscriptionOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -22,6 +23,7 @@ use tracing::{error, info, warn};
 use crate::auth::method::AuthMethods;
 use crate::auth::{Authenticator, ListenerAuth, hashes_at_once};
 use crate::config::{self, Config, ConfigErrors};
+use crate::core::time::Instant;
 use crate::core::{Broker, CommitPolicy, Settings};
 use crate::file_limit;
 use crate::net::clock::Clock;
@@ -208,7 +210,30 @@ fn open(config: &Config, clock: Clock) -> Result<(Box<dyn Store>, Broker), Serve
     broker.handle_loaded(now, loaded);
     let bridges: Vec<String> = config.bridges.iter().map(BridgeConfig::client_id).collect();
     broker.end_internal_sessions_except(now, &bridges);
+    config.bridges.iter().for_each(|bridge| prepare_bridge(&mut broker, now, bridge));
     Ok((Box::new(store), broker))
+}
+
+/// A bridge's session is there before the first client: a gateway that has never reached its centre
+/// keeps what it acknowledges all the same.
+fn prepare_bridge(broker: &mut Broker, now: Instant, bridge: &BridgeConfig) {
+    let subscriptions: Vec<(String, SubscriptionOptions)> = bridge
+        .local_subscriptions()
+        .map(|(filter, qos)| {
+            let options = SubscriptionOptions {
+                qos: QoS::try_from(qos).unwrap_or(QoS::ExactlyOnce),
+                no_local: true,
+                retain_as_published: true,
+                retain_handling: RetainHandling::SendAtSubscribeIfNew,
+            };
+            (filter, options)
+        })
+        .collect();
+    let filters: Vec<SubscribeFilter<'_>> = subscriptions
+        .iter()
+        .map(|(filter, options)| SubscribeFilter { filter, options: *options })
+        .collect();
+    broker.prepare_internal_session(now, &bridge.client_id(), &filters);
 }
 
 fn commit_policy(store: &config::Store) -> CommitPolicy {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use outpost_protocol::{
     ConnAck, Connect, KeepAliveWatch, Properties, Property, ProtocolVersion, QoS, ReasonCode,
+    SubscribeFilter,
 };
 
 use super::Broker;
@@ -91,6 +92,27 @@ impl Broker {
         self.connections[id.index()].is_accepted = true;
         self.pump(now, key);
         self.send_retained_ahead(now, key);
+    }
+
+    /// Makes the session of a part of this program, with its subscriptions, where there is none yet:
+    /// what is acknowledged before a bridge's first link waits in it like what comes after.
+    pub fn prepare_internal_session(
+        &mut self,
+        now: Instant,
+        client_id: &str,
+        subscriptions: &[SubscribeFilter<'_>],
+    ) {
+        let client_id = internal_client_id(client_id);
+        if self.clients.contains_key(&*client_id) {
+            return;
+        }
+        let key = self.new_session(client_id.into());
+        self.sessions[key as usize].expiry_interval_s = u32::MAX;
+        for wanted in subscriptions {
+            self.subscribe(key, wanted, None);
+        }
+        self.touch_session(now, key);
+        self.pending.urgent(now);
     }
 
     /// Ends the sessions of parts of this program that are no more: a bridge that was taken out of

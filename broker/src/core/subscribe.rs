@@ -94,7 +94,7 @@ impl Broker {
         self.push_after(id, after, Output::Encoded(bytes.0.into_boxed_slice()));
     }
 
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         key: SessionKey,
         wanted: &SubscribeFilter<'_>,

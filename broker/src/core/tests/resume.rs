@@ -1,12 +1,13 @@
 //! Sessions that outlive their connection, and the broker [MQTT-4.4.0-1], [MQTT-3.1.2-5].
 
 use outpost_protocol::{
-    Connect, Disconnect, Packet, Properties, Property, ReasonCode, SubscriptionOptions,
+    Connect, Disconnect, Packet, Properties, Property, ReasonCode, SubscribeFilter,
+    SubscriptionOptions,
 };
 
 use super::bed::{Bed, EXPIRY_S, Got, GotPublish, QOS_0, QOS_1, QOS_2, publish, v5, v311};
-use crate::core::ConnId;
 use crate::core::limits::Limits;
+use crate::core::{ConnId, Peer};
 
 fn session_present(bed: &mut Bed, id: ConnId) -> bool {
     match bed.got(id).first() {
@@ -258,4 +259,25 @@ fn a_pubrel_that_is_repeated_in_a_resumed_session_is_a_success() {
     bed.pubrel(id, 7);
     bed.commit();
     assert_eq!(bed.got(id), [Got::PubComp(7, ReasonCode::Success)]);
+}
+
+/// A gateway that has never reached its centre: its bridge's session is there all the same.
+#[test]
+fn what_is_acknowledged_before_a_bridge_first_connects_waits_for_it() {
+    let mut bed = Bed::new();
+    let options = SubscriptionOptions::new(QOS_1);
+    let wanted = [SubscribeFilter { filter: "telemetry/#", options }];
+    bed.broker.prepare_internal_session(bed.now, "outpost-central", &wanted);
+    let publisher = bed.fleeting("p");
+    bed.publish(publisher, "telemetry/x", QOS_1, 1, "first");
+    bed.commit();
+    assert_eq!(bed.got(publisher), [Got::PubAck(1, ReasonCode::Success)]);
+    bed.crash();
+    bed.broker.prepare_internal_session(bed.now, "outpost-central", &wanted);
+    let internal = Peer { address: "bridge".into(), user_name: None, is_internal: true };
+    let keep = Connect { client_id: "outpost-central", ..durable_connect() };
+    let id = bed.connect_as(internal, &keep);
+    let got = bed.got(id);
+    assert!(matches!(got[0], Got::ConnAck { session_present: true, .. }));
+    assert!(matches!(&got[1], Got::Publish(publish) if publish.payload == "first"));
 }
