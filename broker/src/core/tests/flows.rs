@@ -200,3 +200,15 @@ fn a_reason_that_disconnect_cannot_carry_is_told_as_protocol_error() {
     bed.broker.handle_malformed(bed.now, id, DecodeError { reason, what: "CONNECT: version 6" });
     assert_eq!(bed.got(id), [Got::Disconnect(ReasonCode::ProtocolError), Got::Closed]);
 }
+
+#[test]
+fn a_shutdown_is_told_to_5_0_clients_and_ends_all_connections() {
+    let mut bed = Bed::new();
+    let (new, old) = (bed.durable("new"), bed.accepted(&super::bed::v311("old")));
+    bed.commit();
+    bed.broker.handle_shutdown(bed.now);
+    assert_eq!(bed.got(new), [Got::Disconnect(ReasonCode::ServerShuttingDown), Got::Closed]);
+    assert_eq!(bed.got(old), [Got::Closed]);
+    bed.crash();
+    assert_eq!(bed.broker.sessions.len(), 2, "their sessions stay");
+}
