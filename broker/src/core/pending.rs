@@ -47,7 +47,8 @@ pub(super) struct Pending {
     urgent_since: Option<Instant>,
     lazy_since: Option<Instant>,
     last_taken_at: Option<Instant>,
-    under_commit: Option<(u64, u64)>,
+    /// What the store has taken and not yet confirmed, with the bytes of its messages.
+    under_commit: Option<(Arc<Batch>, u64)>,
     committed: u64,
     /// Connections with outputs that wait, by batch: one that waits for the batch under commit may
     /// come after one that waits for the open batch.
@@ -75,12 +76,20 @@ impl Pending {
 
     /// Bytes of messages that are not yet committed.
     pub(super) fn backlog_bytes(&self) -> u64 {
-        self.bytes + self.under_commit.map_or(0, |(_, bytes)| bytes)
+        self.bytes + self.under_commit.as_ref().map_or(0, |(_, bytes)| *bytes)
     }
 
     pub(super) fn put_message(&mut self, seq: Seq, queued: QueuedMessage) {
         self.bytes += queued.message.bytes();
         self.batch.messages.insert(seq, Some(queued));
+    }
+
+    /// A message that the store may not have yet: in the open batch, or in the one under commit.
+    #[allow(dead_code, reason = "queues on disk will look here first")]
+    pub(super) fn find_message(&self, seq: Seq) -> Option<&QueuedMessage> {
+        let under_commit = self.under_commit.as_ref();
+        let row = self.batch.messages.get(&seq);
+        row.or_else(|| under_commit?.0.messages.get(&seq))?.as_ref()
     }
 
     /// A message that nobody needs any more. One that is still in the open batch is struck from it:
@@ -180,23 +189,25 @@ impl Broker {
     }
 
     /// Takes the open batch, if there is anything in it and none is under commit.
-    pub fn poll_batch(&mut self, now: Instant) -> Option<Batch> {
+    pub fn poll_batch(&mut self, now: Instant) -> Option<Arc<Batch>> {
         self.pending.due()?;
         let number = self.pending.batch.number;
         let mut batch = std::mem::take(&mut self.pending.batch);
         self.pending.batch.number = number + 1;
-        self.pending.under_commit = Some((number, std::mem::take(&mut self.pending.bytes)));
         self.pending.urgent_since = None;
         self.pending.lazy_since = None;
         self.pending.last_taken_at = Some(now);
         batch.sessions.append(&mut self.dirty_records());
         batch.next_seq = self.next_seq;
         batch.next_session = self.next_session;
+        let batch = Arc::new(batch);
+        let bytes = std::mem::take(&mut self.pending.bytes);
+        self.pending.under_commit = Some((batch.clone(), bytes));
         Some(batch)
     }
 
-    /// The store has made this batch durable, and all before it.
-    pub fn handle_committed(&mut self, now: Instant, number: u64) {
+    /// The store has made this batch durable, and all before it; it wrote so many bytes for it.
+    pub fn handle_committed(&mut self, now: Instant, number: u64, _written_bytes: u64) {
         self.pending.committed = number;
         self.pending.under_commit = None;
         self.pending.leaving.retain(|_, batch| *batch > number);
@@ -252,7 +263,7 @@ impl Broker {
         if self.pending.is_urgent() {
             self.pending.batch.number
         } else {
-            self.pending.under_commit.map_or(0, |(number, _)| number)
+            self.pending.under_commit.as_ref().map_or(0, |(batch, _)| batch.number)
         }
     }
 
@@ -293,5 +304,27 @@ impl Broker {
             self.wake(id);
             self.room_for.insert(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outpost_protocol::QoS;
+
+    #[test]
+    fn finds_messages_that_the_store_may_not_have_yet() {
+        let mut pending = Pending::new(CommitPolicy::default());
+        let message = Message::new("t".into(), QoS::AtLeastOnce, false, None, b"", b"1");
+        let row = QueuedMessage { message: Arc::new(message), targets: Vec::new() };
+        pending.put_message(Seq(1), row.clone());
+        assert_eq!(pending.find_message(Seq(1)), Some(&row));
+        assert_eq!(pending.find_message(Seq(2)), None);
+
+        let batch = std::mem::replace(&mut pending.batch, Batch { number: 2, ..Batch::default() });
+        pending.under_commit = Some((Arc::new(batch), 0));
+        assert_eq!(pending.find_message(Seq(1)), Some(&row));
+        pending.remove_message(Instant(0), Seq(1));
+        assert_eq!(pending.find_message(Seq(1)), None);
     }
 }

@@ -173,7 +173,7 @@ impl Shared {
 }
 
 impl BatchSource for Shared {
-    fn next_batch(&self) -> Option<Batch> {
+    fn next_batch(&self) -> Option<Arc<Batch>> {
         let mut guard = self.lock();
         loop {
             let now = self.clock.now();
@@ -197,8 +197,8 @@ impl BatchSource for Shared {
         }
     }
 
-    fn committed(&self, number: u64) {
-        self.enter(None, |core| core.broker.handle_committed(core.now, number));
+    fn committed(&self, number: u64, written_bytes: u64) {
+        self.enter(None, |core| core.broker.handle_committed(core.now, number, written_bytes));
     }
 }
 

@@ -47,4 +47,9 @@ pub trait Store: Send {
     /// Whether the batch is stored is then unknown until the store is opened again; every further
     /// commit fails with [`StoreError::Failed`].
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// What it did since it was opened. A store that does not count says nothing.
+    fn counts(&self) -> StoreCounts {
+        StoreCounts::default()
+    }
 }

@@ -23,7 +23,7 @@ use super::backend::{Gate, GatedBackend};
 use super::commit::RowWriter;
 use super::error::{StoreError, panic_text};
 use super::file::DataDir;
-use super::metrics::StoreMetrics;
+use super::metrics::{StoreCounts, StoreMetrics};
 use super::rows::RowFault;
 use crate::core::change::{Batch, Loaded};
 
@@ -335,6 +335,10 @@ impl Store for RedbStore {
         let took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.metrics.last_commit_us.store(took_us, Relaxed);
         Ok(())
+    }
+
+    fn counts(&self) -> StoreCounts {
+        self.metrics.counts()
     }
 }
 

@@ -15,10 +15,10 @@ use crate::core::change::Batch;
 /// What the writer needs of the shared broker. Implemented by `net/shared.rs`.
 pub trait BatchSource: Send + Sync + 'static {
     /// Blocks until a batch is due, or the broker ends (`None`: after the last batch was taken).
-    fn next_batch(&self) -> Option<Batch>;
+    fn next_batch(&self) -> Option<Arc<Batch>>;
 
-    /// Batch `number` is durable, and so are all before it.
-    fn committed(&self, number: u64);
+    /// Batch `number` is durable, and so are all before it. It cost so many bytes on the device.
+    fn committed(&self, number: u64, written_bytes: u64);
 }
 
 /// Starts the store thread. It ends when `source` has no more batches; the store is closed in order
@@ -48,8 +48,9 @@ pub fn spawn_writer(
 
 fn commit_all(store: &mut dyn Store, source: &dyn BatchSource) -> Result<(), StoreError> {
     while let Some(batch) = source.next_batch() {
+        let before = store.counts().device_bytes;
         store.commit(&batch)?;
-        source.committed(batch.number);
+        source.committed(batch.number, store.counts().device_bytes - before);
     }
     Ok(())
 }

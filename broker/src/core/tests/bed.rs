@@ -32,11 +32,11 @@ pub(super) struct MemoryStore {
 }
 
 impl MemoryStore {
-    pub(super) fn apply(&mut self, batch: Batch) {
-        put_rows(&mut self.messages, batch.messages);
-        put_rows(&mut self.sessions, batch.sessions);
-        put_rows(&mut self.subscriptions, batch.subscriptions);
-        put_rows(&mut self.retained, batch.retained);
+    pub(super) fn apply(&mut self, batch: &Batch) {
+        put_rows(&mut self.messages, &batch.messages);
+        put_rows(&mut self.sessions, &batch.sessions);
+        put_rows(&mut self.subscriptions, &batch.subscriptions);
+        put_rows(&mut self.retained, &batch.retained);
         assert!(batch.next_seq >= self.next_seq, "numbers of messages go up");
         self.next_seq = batch.next_seq;
         self.next_session = batch.next_session;
@@ -59,11 +59,11 @@ impl MemoryStore {
     }
 }
 
-fn put_rows<K: Ord, V>(table: &mut BTreeMap<K, V>, rows: BTreeMap<K, Option<V>>) {
+fn put_rows<K: Ord + Clone, V: Clone>(table: &mut BTreeMap<K, V>, rows: &BTreeMap<K, Option<V>>) {
     for (key, row) in rows {
         match row {
-            Some(row) => table.insert(key, row),
-            None => table.remove(&key),
+            Some(row) => table.insert(key.clone(), row.clone()),
+            None => table.remove(key),
         };
     }
 }
@@ -118,7 +118,7 @@ pub(super) struct Bed {
     pub now: Instant,
     pub store: MemoryStore,
     settings: Settings,
-    under_commit: Option<Batch>,
+    under_commit: Option<Arc<Batch>>,
     lines: BTreeMap<ConnId, Line>,
 }
 
@@ -422,9 +422,8 @@ impl Bed {
     /// The store has committed what it took.
     pub(super) fn end_commit(&mut self) {
         let Some(batch) = self.under_commit.take() else { return };
-        let number = batch.number;
-        self.store.apply(batch);
-        self.broker.handle_committed(self.now, number);
+        self.store.apply(&batch);
+        self.broker.handle_committed(self.now, batch.number, 0);
         self.settle();
         self.check();
     }

@@ -233,7 +233,7 @@ fn a_client_that_outruns_the_store_is_not_read() {
     served.woken.0.store(false, Ordering::SeqCst);
     while !served.is_woken() {
         let batch = shared.next_batch().unwrap();
-        shared.committed(batch.number);
+        shared.committed(batch.number, 0);
     }
     let mut answers = 0;
     while answers < taken * 6 {
@@ -241,7 +241,7 @@ fn a_client_that_outruns_the_store_is_not_read() {
         let received = served.received().len();
         if received == 0 {
             let batch = shared.next_batch().unwrap();
-            shared.committed(batch.number);
+            shared.committed(batch.number, 0);
         }
         answers += received;
     }

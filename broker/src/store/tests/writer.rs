@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use crate::core::change::{Batch, Loaded, Seq};
-use crate::store::{BatchSource, Store, StoreError, spawn_writer};
+use crate::store::{BatchSource, Store, StoreCounts, StoreError, spawn_writer};
 
 /// What happened, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +23,12 @@ struct Source {
 }
 
 impl BatchSource for Source {
-    fn next_batch(&self) -> Option<Batch> {
-        self.batches.lock().unwrap().pop_front()
+    fn next_batch(&self) -> Option<Arc<Batch>> {
+        self.batches.lock().unwrap().pop_front().map(Arc::new)
     }
 
-    fn committed(&self, number: u64) {
+    fn committed(&self, number: u64, written_bytes: u64) {
+        assert_eq!(written_bytes, number * 100);
         assert_ne!(number, self.panic_at, "the core is broken");
         self.events.send(Event::Committed(number)).unwrap();
     }
@@ -36,6 +37,7 @@ impl BatchSource for Source {
 struct FakeStore {
     events: Sender<Event>,
     fail_at: u64,
+    counts: StoreCounts,
 }
 
 impl Store for FakeStore {
@@ -48,7 +50,12 @@ impl Store for FakeStore {
             return Err(StoreError::Failed { path: "fake.redb".into() });
         }
         self.events.send(Event::Stored(batch.number)).unwrap();
+        self.counts.device_bytes += batch.number * 100;
         Ok(())
+    }
+
+    fn counts(&self) -> StoreCounts {
+        self.counts
     }
 }
 
@@ -67,7 +74,8 @@ fn events(fail_at: u64, panic_at: u64) -> Vec<Event> {
         events: sender.clone(),
         panic_at,
     });
-    let store = Box::new(FakeStore { events: sender.clone(), fail_at });
+    let store =
+        Box::new(FakeStore { events: sender.clone(), fail_at, counts: StoreCounts::default() });
     let on_failure =
         move |error: StoreError| sender.send(Event::Failed(error.to_string())).unwrap();
     spawn_writer(store, source, on_failure).join().unwrap();
