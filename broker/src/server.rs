@@ -78,8 +78,8 @@ pub enum ServerError {
 pub async fn run(config: Config) -> Result<(), ServerError> {
     let mut server = Server::start(config).await?;
     let ended = server.wait().await;
-    server.stop().await;
-    ended
+    let stopped = server.stop().await;
+    ended.and(stopped)
 }
 
 /// A running broker.
@@ -111,6 +111,7 @@ impl Server {
         let clock = Clock::start();
         let (store, broker) = open(&config, clock)?;
         let shared = Shared::new(broker, clock);
+        store.wait_for_space(shared.clone());
         let door = Arc::new(Door {
             shared: shared.clone(),
             authenticator,
@@ -128,7 +129,7 @@ impl Server {
             // The receiver lives as long as the server waits for it.
             let _ = failed.send(error);
         };
-        let writer = spawn_writer(store, shared.clone(), on_failure);
+        let writer = spawn_writer(Box::new(store), shared.clone(), on_failure);
         let mut tasks = JoinSet::new();
         let timers = shared.clone();
         tasks.spawn(async move { timers.run_timers().await });
@@ -165,7 +166,7 @@ impl Server {
     }
 
     /// Says good-bye, commits what is left, and closes the store.
-    async fn stop(mut self) {
+    async fn stop(mut self) -> Result<(), ServerError> {
         self.tasks.shutdown().await;
         self.leave.send_replace(true);
         let left = async { while self.bridges.join_next().await.is_some() {} };
@@ -179,12 +180,17 @@ impl Server {
         tokio::time::sleep(FAREWELL).await;
         // A writer that panicked has said so.
         let _ = joined.await;
+        if let Ok(failure) = self.store_failure.try_recv() {
+            error!(%failure, "what was not acknowledged is not stored");
+            return Err(failure.into());
+        }
         info!("ended");
+        Ok(())
     }
 }
 
 /// Opens the store and rebuilds the core from it.
-fn open(config: &Config, clock: Clock) -> Result<(Box<dyn Store>, Broker), ServerError> {
+fn open(config: &Config, clock: Clock) -> Result<(RedbStore, Broker), ServerError> {
     let options = StoreOptions {
         cache_bytes: usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX),
         ..StoreOptions::default()
@@ -211,7 +217,7 @@ fn open(config: &Config, clock: Clock) -> Result<(Box<dyn Store>, Broker), Serve
     let bridges: Vec<String> = config.bridges.iter().map(BridgeConfig::client_id).collect();
     broker.end_internal_sessions_except(now, &bridges);
     config.bridges.iter().for_each(|bridge| prepare_bridge(&mut broker, now, bridge));
-    Ok((Box::new(store), broker))
+    Ok((store, broker))
 }
 
 /// A bridge's session is there before the first client: a gateway that has never reached its centre

@@ -49,6 +49,18 @@ pub enum Event {
         /// Messages that waited for it.
         dropped: usize,
     },
+    /// The store cannot write for want of space. Told when it begins, and as long as it lasts.
+    StoreStalled {
+        /// What the system says.
+        why: Box<str>,
+        /// For how long by now, in milliseconds.
+        lasts_ms: u64,
+    },
+    /// The store can write again.
+    StoreRecovered {
+        /// How long it could not, in milliseconds.
+        lasted_ms: u64,
+    },
     /// A message was not taken, or dropped, for want of room.
     Full {
         /// Whose queue or which table.

@@ -15,6 +15,7 @@
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE, retained messages for new subscriptions |
 //! | `pending` | the open batch, the acknowledgements that wait for it, when it is due |
 //! | `restore` | from what the store held back to sessions, routes and queues |
+//! | `stall` | a store that waits for space: what goes on, what is refused |
 //! | `will`, `sys`, `timers` | wills, `$SYS`, what is due when |
 //! | `topics`, `retained`, `session`, `connection` | the tables |
 //! | `output` | what a connection gets, and its way into bytes |
@@ -42,6 +43,7 @@ mod restore;
 mod retained;
 mod route;
 mod session;
+mod stall;
 mod subscribe;
 mod sys;
 pub mod time;
@@ -77,6 +79,7 @@ use pending::Pending;
 use retained::Retained;
 use route::Groups;
 use session::Session;
+use stall::Stall;
 use time::Instant;
 use timers::{Timer, Timers};
 use topics::{SessionKey, Topics};
@@ -129,6 +132,7 @@ pub struct Broker {
     /// Somebody waits for room, perhaps for room in all queues together.
     is_total_awaited: bool,
     pending: Pending,
+    stall: Option<Stall>,
     next_seq: Seq,
     next_session: u32,
     generation: u32,
@@ -171,6 +175,7 @@ impl Broker {
             waiting_bytes: 0,
             is_total_awaited: false,
             pending: Pending::new(settings.commit),
+            stall: None,
             next_seq: Seq(1),
             next_session: 1,
             generation: 0,

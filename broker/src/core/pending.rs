@@ -208,6 +208,7 @@ impl Broker {
 
     /// The store has made this batch durable, and all before it; it wrote so many bytes for it.
     pub fn handle_committed(&mut self, now: Instant, number: u64, _written_bytes: u64) {
+        self.end_stall(now);
         self.pending.committed = number;
         self.pending.under_commit = None;
         self.pending.leaving.retain(|_, batch| *batch > number);

@@ -132,8 +132,14 @@ impl Broker {
 
     pub(super) fn check_queue_full_wait(&mut self, now: Instant, id: ConnId) {
         let wait_ms = self.settings.limits.queue_full_wait_ms;
+        let is_stalled = self.is_stalled();
         let Some(connection) = self.connection_mut(id) else { return };
         if connection.waits_since.is_some_and(|since| now.since_ms(since) >= wait_ms) {
+            if is_stalled {
+                // It is not for want of room in a queue: the client would only come back.
+                self.timers.set(now.plus_ms(wait_ms), Timer::QueueFullWait(id));
+                return;
+            }
             let why = "a full queue of a subscriber had no room for too long";
             self.fail(now, id, ReasonCode::QuotaExceeded, why);
         }
@@ -236,7 +242,14 @@ impl Broker {
         if topic.starts_with("$SYS/") && !self.connections[id.index()].peer.is_internal {
             return Some(Taken::Handled(self.refuse(now, id, publish, ReasonCode::NotAuthorized)));
         }
-        if self.pending.backlog_bytes() > self.settings.limits.store_backlog_bytes_max {
+        let backlog_bytes_max = self.settings.limits.store_backlog_bytes_max;
+        let is_backlogged = self.pending.backlog_bytes() > backlog_bytes_max;
+        if (publish.qos == QoS::AtMostOnce || self.is_v5(id))
+            && self.is_refused_by_stall(now, publish, matches, is_backlogged)
+        {
+            return Some(Taken::Handled(self.refuse(now, id, publish, ReasonCode::QuotaExceeded)));
+        }
+        if is_backlogged {
             // The store cannot keep up: the publisher's own TCP window slows it down.
             return Some(Taken::Handled(self.wait(now, id)));
         }

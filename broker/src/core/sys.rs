@@ -60,7 +60,7 @@ impl Broker {
             + c.dropped_retained_full
             + c.dropped_session_ended;
         let uptime_s = now.since_ms(self.started_at) / 1000;
-        let values: [(&str, String); 20] = [
+        let values: [(&str, String); 21] = [
             ("version", self.settings.version.to_owned()),
             ("uptime", format!("{uptime_s} seconds")),
             ("clients/connected", connected.to_string()),
@@ -81,6 +81,7 @@ impl Broker {
             ("retained messages/count", self.retained.len().to_string()),
             ("store/messages/count", self.waiting.len().to_string()),
             ("store/messages/bytes", self.waiting_bytes.to_string()),
+            ("store/state", self.store_state()),
         ];
         for (name, value) in values {
             self.publish_internal(now, &format!("$SYS/broker/{name}"), value.as_bytes());

@@ -14,5 +14,6 @@ mod queue_full;
 mod resume;
 mod retained;
 mod shared;
+mod stall;
 mod takeover;
 mod will;

@@ -5,20 +5,25 @@
 //!
 //! [`enter`]: Shared::enter
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::Duration;
 
 use outpost_protocol::ReasonCode;
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::log_budget::LogBudget;
+use crate::config::io_reason;
 use crate::core::change::Batch;
 use crate::core::time::Instant;
 use crate::core::{Broker, ConnId, Event};
-use crate::store::BatchSource;
+use crate::store::{BatchSource, SpaceWaiter};
+
+/// How long the store waits for space before it tries again: one second at first, then up to this.
+const SPACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The core, shared by all connections.
 #[derive(Debug)]
@@ -130,8 +135,7 @@ impl Shared {
             self.timer.notify_one();
         }
         woken.into_iter().for_each(Waker::wake);
-        // What tells of full queues is rationed by the core.
-        let is_told = |event: &Event| matches!(event, Event::Full { .. }) || self.may_log();
+        let is_told = |event: &Event| is_rationed(event) || self.may_log();
         events.into_iter().filter(is_told).for_each(log);
         result
     }
@@ -202,6 +206,23 @@ impl BatchSource for Shared {
     }
 }
 
+impl SpaceWaiter for Shared {
+    fn wait_for_space(&self, why: &io::Error, attempt: u32) -> bool {
+        let why = io_reason(why);
+        self.enter(None, |core| core.broker.handle_store_stalled(core.now, &why));
+        let wait = Duration::from_secs(1 << attempt.min(4)).min(SPACE_WAIT_MAX);
+        let guard = self.lock();
+        let waited = self.batch.wait_timeout_while(guard, wait, |inner| !inner.is_ending);
+        !waited.unwrap_or_else(|_| std::process::abort()).0.is_ending
+    }
+}
+
+/// What the core itself keeps from filling the log.
+fn is_rationed(event: &Event) -> bool {
+    use Event::{Full, StoreRecovered, StoreStalled};
+    matches!(event, Full { .. } | StoreStalled { .. } | StoreRecovered { .. })
+}
+
 fn log(event: Event) {
     match event {
         Event::Connected { client_id, address, user_name, level, session_present } => {
@@ -225,6 +246,13 @@ fn log(event: Event) {
         }
         Event::SessionEnded { client_id, dropped } => {
             info!(client = %client_id, dropped, "session ended");
+        }
+        Event::StoreStalled { why, lasts_ms } => {
+            let lasts_s = lasts_ms / 1000;
+            error!(%why, lasts_s, "the store cannot write: what needs it is not acknowledged");
+        }
+        Event::StoreRecovered { lasted_ms } => {
+            warn!(lasted_s = lasted_ms / 1000, "the store can write again");
         }
         Event::Full { what, done, times } => warn!(%what, done, times, "a limit is reached"),
     }

@@ -9,11 +9,12 @@
 use std::io;
 use std::ops::Bound;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use redb::{BackendError, StorageBackend};
 
 use super::metrics::StoreMetrics;
+use super::space::{SpaceWaiter, is_want_of_space};
 
 /// So many bytes are held back at most. Opening a store writes a few pages, however large the store
 /// is; should it ever be more than this, the gate opens early.
@@ -29,6 +30,8 @@ pub(super) struct Gate {
     inner: Box<dyn StorageBackend>,
     metrics: Arc<StoreMetrics>,
     state: Mutex<State>,
+    /// Who waits for space; until there is somebody, want of space is an error like any other.
+    waiter: OnceLock<Arc<dyn SpaceWaiter>>,
 }
 
 #[derive(Debug)]
@@ -64,12 +67,18 @@ impl GatedBackend {
         metrics.file_bytes.store(len, Relaxed);
         let held = Held { changes: Vec::new(), bytes: 0, len };
         let state = Mutex::new(State::Closed(held));
-        let gate = Arc::new(Gate { inner: Box::new(inner), metrics, state });
+        let gate =
+            Arc::new(Gate { inner: Box::new(inner), metrics, state, waiter: OnceLock::new() });
         Ok((Self(gate.clone()), gate))
     }
 }
 
 impl Gate {
+    /// Has writes that find no space wait for it. The first waiter stays.
+    pub(super) fn wait_for_space(&self, waiter: Arc<dyn SpaceWaiter>) {
+        self.waiter.get_or_init(|| waiter);
+    }
+
     /// From now on changes reach the file; first those that were held back.
     ///
     /// # Errors
@@ -118,14 +127,27 @@ impl Gate {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.inner.set_len(len)?;
+        self.with_space(|| self.inner.set_len(len))?;
         self.metrics.file_bytes.store(len, Relaxed);
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.metrics.device_bytes.fetch_add(data.len() as u64, Relaxed);
-        self.inner.write(offset, data)
+        self.with_space(|| self.inner.write(offset, data))
+    }
+
+    /// Makes a change, again and again while there is no space for it. What a failed attempt wrote
+    /// of it is written over by the next.
+    fn with_space(&self, change: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        for attempt in 0.. {
+            match (change(), self.waiter.get()) {
+                (Err(why), Some(waiter))
+                    if is_want_of_space(&why) && waiter.wait_for_space(&why, attempt) => {}
+                (result, _) => return result,
+            }
+        }
+        Err(io::ErrorKind::StorageFull.into())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -8,7 +8,7 @@
 //!   `rows.rs` knows its rows.
 //! - `file.rs`: the file itself: found, created, never overwritten.
 //! - `backend.rs`, `metrics.rs`: what reaches the device, counted.
-//! - `writer.rs`: the one thread that commits.
+//! - `writer.rs`: the one thread that commits; `space.rs`: how it waits on a full disk.
 
 mod backend;
 mod commit;
@@ -18,6 +18,7 @@ mod load;
 mod metrics;
 mod redb_store;
 mod rows;
+mod space;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -27,6 +28,7 @@ pub use file::FILE_NAME;
 pub use metrics::{StoreCounts, StoreMetrics};
 pub use redb_store::{RedbStore, SCHEMA_VERSION, StoreOptions};
 pub use rows::RowFault;
+pub use space::SpaceWaiter;
 pub use writer::{BatchSource, spawn_writer};
 
 use crate::core::change::{Batch, Loaded};

@@ -25,6 +25,7 @@ use super::error::{StoreError, panic_text};
 use super::file::DataDir;
 use super::metrics::{StoreCounts, StoreMetrics};
 use super::rows::RowFault;
+use super::space::SpaceWaiter;
 use crate::core::change::{Batch, Loaded};
 
 /// The version of the tables and their keys. Rows have versions of their own.
@@ -194,6 +195,11 @@ impl RedbStore {
     /// The counters of this store.
     pub fn metrics(&self) -> Arc<StoreMetrics> {
         self.metrics.clone()
+    }
+
+    /// Has commits that find no space wait for it where they are, instead of failing.
+    pub fn wait_for_space(&self, waiter: Arc<dyn SpaceWaiter>) {
+        self.gate.wait_for_space(waiter);
     }
 
     fn start(

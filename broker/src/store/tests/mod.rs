@@ -6,6 +6,7 @@ mod files;
 mod model;
 mod rows;
 mod samples;
+mod space;
 mod writer;
 
 use std::path::{Path, PathBuf};
