@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use outpost_broker::core::change::{Batch, QueuedMessage, Seq, SessionId, SessionRecord, Target};
 use outpost_broker::core::message::Message;
+use outpost_broker::core::time::Instant;
 use outpost_broker::store::{RedbStore, Store, StoreError, StoreOptions};
 use outpost_protocol::QoS;
 
@@ -73,7 +74,11 @@ fn message(topic: &Arc<str>, seq: u64) -> QueuedMessage {
         share: None,
     };
     let message = Message::new(topic.clone(), QoS::AtLeastOnce, false, None, &[], &payload);
-    QueuedMessage { message: Arc::new(message), targets: vec![target] }
+    QueuedMessage {
+        message: Arc::new(message),
+        arrived_at: Some(Instant(1_790_000_000_000)),
+        targets: vec![target],
+    }
 }
 
 fn session(cursor: Seq) -> SessionRecord {

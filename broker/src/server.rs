@@ -31,7 +31,7 @@ use crate::net::handshake::Door;
 use crate::net::listener::{Census, Listener};
 use crate::net::local::LocalConnector;
 use crate::net::shared::Shared;
-use crate::store::{RedbStore, Store, StoreError, StoreOptions, spawn_writer};
+use crate::store::{RedbStore, StoreError, StoreOptions, spawn_writer};
 use crate::tls;
 
 /// How long connections may take to write what they still have, once the broker ends.
@@ -196,7 +196,7 @@ fn open(config: &Config, clock: Clock) -> Result<(RedbStore, Broker), ServerErro
         ..StoreOptions::default()
     };
     let mut store = RedbStore::open(&config.store.path, &options)?;
-    let loaded = store.load()?;
+    let loaded = store.load_all()?;
     info!(
         path = %config.store.path.display(),
         sessions = loaded.sessions.len(),

@@ -4,9 +4,11 @@
 //! row replace earlier ones while the batch is open, so that a row is written once a commit.
 
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use outpost_protocol::{QoS, RetainHandling};
+use siphasher::sip::SipHasher13;
 
 use super::message::{Message, Topic};
 use super::time::Instant;
@@ -43,6 +45,8 @@ pub struct Batch {
 pub struct QueuedMessage {
     /// The message.
     pub message: Arc<Message>,
+    /// When the broker took it in; none: it was stored by a version that did not record it.
+    pub arrived_at: Option<Instant>,
     /// Who is to get it. Those that are done with it are told by their session's `SessionRecord`.
     pub targets: Vec<Target>,
 }
@@ -120,7 +124,66 @@ pub struct SubscriptionRecord {
     pub subscription_id: Option<u32>,
 }
 
-/// All that a store holds, as the core needs it at the start.
+/// Takes what a store holds at the start, in this order: sessions, subscriptions, retained messages,
+/// messages; each by its key, ascending.
+pub trait Restore {
+    /// A session.
+    fn session(&mut self, id: SessionId, record: SessionRecord);
+
+    /// A subscription, by its whole filter (`$share/…` included). Its session may be gone.
+    fn subscription(&mut self, id: SessionId, filter: Arc<str>, record: SubscriptionRecord);
+
+    /// A retained message.
+    fn retained(&mut self, message: Arc<Message>);
+
+    /// A message that waits, or waited: its sessions may be gone or done with it, and the message may
+    /// have been removed besides. Its payload is read when it is needed, through a `StoreReader`.
+    fn message(&mut self, seq: Seq, message: &StoredMessage<'_>);
+}
+
+/// What has to be known of a stored message to queue it, without its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredMessage<'a> {
+    /// [`Message::bytes`].
+    pub bytes: u32,
+    /// As in [`QueuedMessage`].
+    pub arrived_at: Option<Instant>,
+    /// As in [`Message`].
+    pub expires_at: Option<Instant>,
+    /// [`topic_hash`] of its topic.
+    pub topic_hash: u64,
+    /// Who is to get it, as in [`QueuedMessage`].
+    pub targets: &'a [StoredTarget],
+}
+
+/// One session that a stored message waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredTarget {
+    /// The session.
+    pub session: SessionId,
+    /// Whether it came by a shared subscription.
+    pub is_shared: bool,
+}
+
+/// The numbers that a store has never seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// The lowest sequence number not yet given away.
+    pub next_seq: Seq,
+    /// The lowest session number not yet given away.
+    pub next_session: u32,
+}
+
+/// A hash of a topic that is the same in every run and version, for it is stored: SipHash-1-3 with a
+/// key of zeros. Whoever chooses topics can make two collide, which costs at most a message of his
+/// own in a queue that keeps the last one of each topic; compare the topics where that matters.
+pub fn topic_hash(topic: &str) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(topic.as_bytes());
+    hasher.finish()
+}
+
+/// All that a store holds, whole.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// Messages by number, ascending.

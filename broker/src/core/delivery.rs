@@ -68,13 +68,19 @@ impl Broker {
     }
 
     /// Stores a message for the sessions that need it after a restart. Its number.
-    pub(super) fn store_message(&mut self, message: &Arc<Message>, targets: Vec<Target>) -> Seq {
+    pub(super) fn store_message(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+        targets: Vec<Target>,
+    ) -> Seq {
         let seq = self.next_seq;
         self.next_seq = Seq(seq.0 + 1);
         let sessions = u32::try_from(targets.len()).expect("fewer targets than sessions");
         self.waiting_bytes += message.bytes();
         self.waiting.insert(seq, Waiting { sessions, bytes: message.bytes() });
-        self.pending.put_message(seq, QueuedMessage { message: message.clone(), targets });
+        let (message, arrived_at) = (message.clone(), Some(now));
+        self.pending.put_message(seq, QueuedMessage { message, arrived_at, targets });
         seq
     }
 
@@ -219,7 +225,7 @@ impl Broker {
         let session = &self.sessions[key as usize];
         if session.is_durable() {
             let target = queued.target(session.id);
-            queued.seq = Some(self.store_message(&queued.message, vec![target]));
+            queued.seq = Some(self.store_message(now, &queued.message, vec![target]));
             self.pending.lazy(now);
         }
         self.enqueue(now, key, queued);

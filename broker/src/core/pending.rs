@@ -317,7 +317,8 @@ mod tests {
     fn finds_messages_that_the_store_may_not_have_yet() {
         let mut pending = Pending::new(CommitPolicy::default());
         let message = Message::new("t".into(), QoS::AtLeastOnce, false, None, b"", b"1");
-        let row = QueuedMessage { message: Arc::new(message), targets: Vec::new() };
+        let row =
+            QueuedMessage { message: Arc::new(message), arrived_at: None, targets: Vec::new() };
         pending.put_message(Seq(1), row.clone());
         assert_eq!(pending.find_message(Seq(1)), Some(&row));
         assert_eq!(pending.find_message(Seq(2)), None);

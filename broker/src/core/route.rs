@@ -148,7 +148,7 @@ impl Broker {
         }
         if !targets.is_empty() {
             routed.is_stored = true;
-            let seq = self.store_message(message, targets);
+            let seq = self.store_message(now, message, targets);
             for (key, mut queued) in stored {
                 queued.seq = Some(seq);
                 self.enqueue(now, key, queued);

@@ -7,14 +7,52 @@ use std::sync::atomic::Ordering::Relaxed;
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 
 use super::error::StoreError;
-use super::redb_store::{MESSAGES, RETAINED, RedbStore, SESSIONS, SUBSCRIPTIONS, redb_error};
+use super::redb_store::{
+    MESSAGES, RETAINED, RedbStore, SESSIONS, SUBSCRIPTIONS, corrupt_row, guarded, redb_error,
+};
 use super::rows::{self, Interner, RowFault};
-use crate::core::change::{Loaded, Seq, SessionId, SessionRecord};
+use crate::core::change::{
+    Loaded, Numbers, QueuedMessage, Restore, Seq, SessionId, SessionRecord, StoredMessage,
+    StoredTarget, Target, topic_hash,
+};
 
 impl RedbStore {
+    /// Reads all that is stored, payloads as well: what [`Store::load`](super::Store::load) does not do.
+    ///
+    /// # Errors
+    /// As [`Store::load`](super::Store::load).
+    pub fn load_all(&mut self) -> Result<Loaded, StoreError> {
+        let path = self.path.clone();
+        let (loaded, row_bytes) = guarded(&path, || self.loaded())?;
+        self.open_gate()?;
+        self.compact_if_hollow(row_bytes)?;
+        Ok(loaded)
+    }
+
+    /// Tells `into` all rows. The bytes of their values.
+    pub(super) fn restore(&self, into: &mut dyn Restore) -> Result<(Numbers, u64), StoreError> {
+        let (loaded, row_bytes) = self.loaded()?;
+        loaded.sessions.into_iter().for_each(|(id, record)| into.session(id, record));
+        for (id, filter, record) in loaded.subscriptions {
+            into.subscription(id, filter, record);
+        }
+        loaded.retained.into_iter().for_each(|message| into.retained(message));
+        for (seq, queued) in &loaded.messages {
+            let stored = |target: &Target| StoredTarget {
+                session: target.session,
+                is_shared: target.share.is_some(),
+            };
+            let targets: Vec<StoredTarget> = queued.targets.iter().map(stored).collect();
+            into.message(*seq, &stored_message(queued, &targets));
+        }
+        let numbers = Numbers { next_seq: loaded.next_seq, next_session: loaded.next_session };
+        Ok((numbers, row_bytes))
+    }
+
     /// All rows, and the bytes of their values.
-    pub(super) fn load_all(&self) -> Result<(Loaded, u64), StoreError> {
-        let read = self.db.begin_read().map_err(redb_error(&self.path, "read"))?;
+    fn loaded(&self) -> Result<(Loaded, u64), StoreError> {
+        let db = self.shared.get()?;
+        let read = db.begin_read().map_err(redb_error(&self.path, "read"))?;
         let mut loader = Loader { store: self, read, interner: Interner::default(), row_bytes: 0 };
         let mut loaded = loader.tables()?;
         let row_bytes = loader.row_bytes;
@@ -29,7 +67,7 @@ impl RedbStore {
         if file_bytes < self.options.compact_above_bytes || row_bytes > file_bytes / 4 {
             return Ok(());
         }
-        self.db.compact().map_err(redb_error(&self.path, "compact"))?;
+        self.shared.alone()?.compact().map_err(redb_error(&self.path, "compact"))?;
         let now_bytes = self.metrics.file_bytes.load(Relaxed);
         tracing::info!(store = %self.path.display(), file_bytes, now_bytes, "compacted the store");
         Ok(())
@@ -80,15 +118,20 @@ impl Loader<'_> {
             let (key, value) = row.map_err(error)?;
             self.row_bytes += value.value().len() as u64;
             take(key.value(), value.value(), &mut self.interner).map_err(|fault| {
-                StoreError::CorruptRow {
-                    path: self.store.path.clone(),
-                    table: definition.name().to_string(),
-                    key: format!("{:?}", key.value().borrow()),
-                    fault,
-                }
+                corrupt_row(&self.store.path, definition.name(), key.value().borrow(), fault)
             })?;
         }
         Ok(())
+    }
+}
+
+fn stored_message<'a>(queued: &QueuedMessage, targets: &'a [StoredTarget]) -> StoredMessage<'a> {
+    StoredMessage {
+        bytes: u32::try_from(queued.message.bytes()).unwrap_or(u32::MAX),
+        arrived_at: queued.arrived_at,
+        expires_at: queued.message.expires_at,
+        topic_hash: topic_hash(&queued.message.topic),
+        targets,
     }
 }
 

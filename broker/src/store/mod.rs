@@ -1,11 +1,13 @@
 //! The store: what survives a power cut.
 //!
-//! It takes the core's [`Batch`]es and commits each in one transaction; at the start it gives all
-//! of it back as [`Loaded`]. It knows rows and files, but neither sessions' rules nor sockets nor
-//! time. `docs/STORE-FORMAT.md` writes the format down byte by byte.
+//! It takes the core's [`Batch`]es and commits each in one transaction; at the start it tells a
+//! [`Restore`] what is there, and while it runs, a [`StoreReader`] reads messages back. It knows rows
+//! and files, but neither sessions' rules nor sockets nor time. `docs/STORE-FORMAT.md` writes the
+//! format down byte by byte.
 //!
-//! - `redb_store.rs`: the store in a redb file; `load.rs` reads it whole, `commit.rs` writes a batch,
-//!   `rows.rs` knows its rows.
+//! - `redb_store.rs`: the store in a redb file; `schema.rs` makes and checks its tables, `load.rs` reads
+//!   it at the start, `commit.rs` writes a batch, `rows.rs` knows its rows.
+//! - `reader.rs`, `shared_db.rs`: reading beside the writer.
 //! - `file.rs`: the file itself: found, created, never overwritten.
 //! - `backend.rs`, `metrics.rs`: what reaches the device, counted.
 //! - `writer.rs`: the one thread that commits; `space.rs`: how it waits on a full disk.
@@ -16,8 +18,11 @@ mod error;
 mod file;
 mod load;
 mod metrics;
+mod reader;
 mod redb_store;
 mod rows;
+mod schema;
+mod shared_db;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -31,16 +36,18 @@ pub use rows::RowFault;
 pub use space::SpaceWaiter;
 pub use writer::{BatchSource, spawn_writer};
 
-use crate::core::change::{Batch, Loaded};
+use crate::core::change::{Batch, Numbers, QueuedMessage, Restore, Seq};
 
 /// Where the core's state survives. A trait, so that another store (a preallocated log in front of
 /// redb writes several times less for a small commit) can take its place.
 pub trait Store: Send {
-    /// Reads all that is stored. Called once, before the first [`commit`](Self::commit).
+    /// Tells `into` all that is stored, but for the payloads of waiting messages. Called once, before
+    /// the first [`commit`](Self::commit).
     ///
     /// # Errors
-    /// What cannot be read, or is not what this program wrote. The store is left as it is.
-    fn load(&mut self) -> Result<Loaded, StoreError>;
+    /// What cannot be read, or is not what this program wrote. The store is left as it is; `into` may
+    /// have been told a part.
+    fn load(&mut self, into: &mut dyn Restore) -> Result<Numbers, StoreError>;
 
     /// Makes the changes of `batch` durable, all or none of them. When this returns `Ok` they
     /// survive a power cut; a batch without changes costs nothing.
@@ -54,4 +61,17 @@ pub trait Store: Send {
     fn counts(&self) -> StoreCounts {
         StoreCounts::default()
     }
+
+    /// A reader for another thread.
+    fn reader(&self) -> Box<dyn StoreReader>;
+}
+
+/// Reads messages back while the store is written. It waits for no commit, and no commit for it.
+pub trait StoreReader: Send {
+    /// The messages of these numbers (ascending), in their order; none where there is none (any
+    /// more). Sees every commit that returned before the call.
+    ///
+    /// # Errors
+    /// What cannot be read. [`StoreError::Failed`] when the store is closed.
+    fn read(&mut self, seqs: &[Seq]) -> Result<Vec<(Seq, Option<QueuedMessage>)>, StoreError>;
 }

@@ -6,7 +6,6 @@
 //! all that were ever stored, and moves it far ahead whenever it is reached ([`Marks`]).
 
 use std::cell::Cell;
-use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,19 +13,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use redb::backends::FileBackend;
-use redb::{
-    Builder, Database, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableHandle,
-};
+use redb::{Builder, Durability, StorageBackend, TableDefinition};
 
-use super::Store;
 use super::backend::{Gate, GatedBackend};
 use super::commit::RowWriter;
 use super::error::{StoreError, panic_text};
 use super::file::DataDir;
 use super::metrics::{StoreCounts, StoreMetrics};
+use super::reader::RedbReader;
 use super::rows::RowFault;
+use super::schema;
+use super::shared_db::SharedDatabase;
 use super::space::SpaceWaiter;
-use crate::core::change::{Batch, Loaded};
+use super::{Store, StoreReader};
+use crate::core::change::{Batch, Numbers, Restore};
 
 /// The version of the tables and their keys. Rows have versions of their own.
 pub const SCHEMA_VERSION: u64 = 1;
@@ -38,7 +38,7 @@ pub(super) const SUBSCRIPTIONS: TableDefinition<'_, (u32, &str), &[u8]> =
     TableDefinition::new("sub");
 pub(super) const RETAINED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("retained");
 
-const SCHEMA_KEY: &str = "schema";
+pub(super) const SCHEMA_KEY: &str = "schema";
 pub(super) const SEQ_MARK_KEY: &str = "seq_mark";
 pub(super) const SESSION_MARK_KEY: &str = "session_mark";
 
@@ -82,7 +82,7 @@ impl Default for StoreOptions {
 /// committed: a file that is refused stays as it was.
 #[derive(Debug)]
 pub struct RedbStore {
-    pub(super) db: ClosingDatabase,
+    pub(super) shared: Arc<SharedDatabase>,
     gate: Arc<Gate>,
     pub(super) path: PathBuf,
     pub(super) options: StoreOptions,
@@ -90,38 +90,6 @@ pub struct RedbStore {
     pub(super) marks: Marks,
     failed: bool,
     scratch: Vec<u8>,
-}
-
-/// redb may panic when it closes a damaged file. Then there is nothing left to save, and no reason
-/// to take the process down, in the worst case while it reports the damage.
-#[derive(Debug)]
-pub(super) struct ClosingDatabase(Option<Database>);
-
-impl ClosingDatabase {
-    const OPEN: &str = "it is open until it is dropped";
-}
-
-impl Deref for ClosingDatabase {
-    type Target = Database;
-
-    fn deref(&self) -> &Database {
-        self.0.as_ref().expect(Self::OPEN)
-    }
-}
-
-impl DerefMut for ClosingDatabase {
-    fn deref_mut(&mut self) -> &mut Database {
-        self.0.as_mut().expect(Self::OPEN)
-    }
-}
-
-impl Drop for ClosingDatabase {
-    fn drop(&mut self) {
-        let database = self.0.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
-            tracing::error!("the store could not be closed in order");
-        }
-    }
 }
 
 /// The lowest numbers that were never stored and may be given away after a restart. Every number in
@@ -188,8 +156,11 @@ impl RedbStore {
         name: impl Into<PathBuf>,
         options: &StoreOptions,
     ) -> Result<Self, StoreError> {
-        let path = name.into();
-        guarded(&path, || Self::start(backend, &path, options))
+        let shared = Arc::new(SharedDatabase::closed(&name.into()));
+        let metrics = Arc::new(StoreMetrics::default());
+        let (gate, marks) = open_database(backend, &shared, options, &metrics)?;
+        let (path, options) = (shared.path.clone(), options.clone());
+        Ok(Self { shared, gate, path, options, metrics, marks, failed: false, scratch: Vec::new() })
     }
 
     /// The counters of this store.
@@ -202,94 +173,9 @@ impl RedbStore {
         self.gate.wait_for_space(waiter);
     }
 
-    fn start(
-        backend: impl StorageBackend,
-        path: &Path,
-        options: &StoreOptions,
-    ) -> Result<Self, StoreError> {
-        let metrics = Arc::new(StoreMetrics::default());
-        let (backend, gate) = GatedBackend::new(backend, metrics.clone())
-            .map_err(|error| StoreError::of_io(path, "open", error))?;
-        let db = Builder::new()
-            .set_cache_size(options.cache_bytes)
-            .set_check_integrity_on_open(options.verify_on_open)
-            .set_repair_callback(warn_once(path))
-            .create_with_backend(backend)
-            .map_err(|error| StoreError::of_redb(path, "open", error.into()))?;
-        let mut store = Self {
-            db: ClosingDatabase(Some(db)),
-            gate,
-            path: path.to_path_buf(),
-            options: options.clone(),
-            metrics,
-            marks: Marks::default(),
-            failed: false,
-            scratch: Vec::new(),
-        };
-        store.check_schema()?;
-        Ok(store)
-    }
-
     /// Lets changes through to the file, now that it is known to be sound.
-    fn open_gate(&self) -> Result<(), StoreError> {
-        self.gate.open().map_err(|error| StoreError::of_io(&self.path, "write", error))
-    }
-
-    /// Takes in `meta`, or writes the schema into a database that has no table at all.
-    fn check_schema(&mut self) -> Result<(), StoreError> {
-        let path = &self.path;
-        let read = self.db.begin_read().map_err(redb_error(path, "read"))?;
-        let mut tables = read.list_tables().map_err(redb_error(path, "read"))?.peekable();
-        if tables.peek().is_none() {
-            drop(tables);
-            drop(read);
-            self.open_gate()?;
-            return self.write_schema();
-        }
-        if !tables.any(|table| table.name() == META.name()) {
-            let what = "it is a redb database, but not one of Outpost".to_string();
-            return Err(StoreError::Corrupt { path: path.clone(), what });
-        }
-        let meta = read.open_table(META).map_err(redb_error(path, "read"))?;
-        let value = |key| -> Result<Option<u64>, StoreError> {
-            let value = meta.get(key).map_err(redb_error(path, "read"))?;
-            Ok(value.map(|value| value.value()))
-        };
-        let fault = |key: &str, what| StoreError::CorruptRow {
-            path: path.clone(),
-            table: META.name().to_string(),
-            key: key.to_string(),
-            fault: RowFault::Value(what),
-        };
-        let found = value(SCHEMA_KEY)?.ok_or_else(|| fault(SCHEMA_KEY, "the row is missing"))?;
-        if found != SCHEMA_VERSION {
-            let path = path.clone();
-            return Err(StoreError::SchemaVersion { path, found, known: SCHEMA_VERSION });
-        }
-        let session = value(SESSION_MARK_KEY)?.unwrap_or(0);
-        self.marks = Marks {
-            seq: value(SEQ_MARK_KEY)?.unwrap_or(0),
-            session: session
-                .try_into()
-                .map_err(|_| fault(SESSION_MARK_KEY, "the number is out of range"))?,
-        };
-        Ok(())
-    }
-
-    fn write_schema(&mut self) -> Result<(), StoreError> {
-        let path = &self.path;
-        let mut write = self.db.begin_write().map_err(redb_error(path, "create"))?;
-        write.set_durability(Durability::Immediate).map_err(redb_error(path, "create"))?;
-        {
-            let mut meta = write.open_table(META).map_err(redb_error(path, "create"))?;
-            meta.insert(SCHEMA_KEY, SCHEMA_VERSION).map_err(redb_error(path, "create"))?;
-        }
-        // All tables from the start: reading finds them, and no later commit pays for making one.
-        write.open_table(MESSAGES).map_err(redb_error(path, "create"))?;
-        write.open_table(SESSIONS).map_err(redb_error(path, "create"))?;
-        write.open_table(SUBSCRIPTIONS).map_err(redb_error(path, "create"))?;
-        write.open_table(RETAINED).map_err(redb_error(path, "create"))?;
-        write.commit().map_err(redb_error(path, "create"))
+    pub(super) fn open_gate(&self) -> Result<(), StoreError> {
+        open_gate(&self.gate, &self.path)
     }
 
     fn write_batch(&mut self, batch: &Batch) -> Result<(), StoreError> {
@@ -297,7 +183,8 @@ impl RedbStore {
         if is_empty(batch) && marks == self.marks {
             return Ok(());
         }
-        let mut write = self.db.begin_write().map_err(redb_error(&self.path, "write"))?;
+        let db = self.shared.get()?;
+        let mut write = db.begin_write().map_err(redb_error(&self.path, "write"))?;
         write.set_durability(Durability::Immediate).map_err(redb_error(&self.path, "write"))?;
         let file_bytes = self.metrics.file_bytes.load(Relaxed);
         write.set_quick_repair(file_bytes > self.options.quick_repair_above_bytes);
@@ -316,13 +203,24 @@ impl RedbStore {
     }
 }
 
+impl Drop for RedbStore {
+    /// Readers may outlive the store, but its file is closed with it.
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
 impl Store for RedbStore {
-    fn load(&mut self) -> Result<Loaded, StoreError> {
+    fn load(&mut self, into: &mut dyn Restore) -> Result<Numbers, StoreError> {
         let path = self.path.clone();
-        let (loaded, row_bytes) = guarded(&path, || self.load_all())?;
+        let (numbers, row_bytes) = guarded(&path, || self.restore(into))?;
         self.open_gate()?;
         self.compact_if_hollow(row_bytes)?;
-        Ok(loaded)
+        Ok(numbers)
+    }
+
+    fn reader(&self) -> Box<dyn StoreReader> {
+        Box::new(RedbReader::new(self.shared.clone()))
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
@@ -348,11 +246,43 @@ impl Store for RedbStore {
     }
 }
 
+/// Opens the database into `shared`, which is closed, and stays so if that fails.
+fn open_database(
+    backend: impl StorageBackend,
+    shared: &SharedDatabase,
+    options: &StoreOptions,
+    metrics: &Arc<StoreMetrics>,
+) -> Result<(Arc<Gate>, Marks), StoreError> {
+    let path = &shared.path;
+    let opened = guarded(path, || {
+        let (backend, gate) = GatedBackend::new(backend, metrics.clone())
+            .map_err(|error| StoreError::of_io(path, "open", error))?;
+        let db = Builder::new()
+            .set_cache_size(options.cache_bytes)
+            .set_check_integrity_on_open(options.verify_on_open)
+            .set_repair_callback(warn_once(path))
+            .create_with_backend(backend)
+            .map_err(|error| StoreError::of_redb(path, "open", error.into()))?;
+        shared.put(db);
+        let marks = schema::check_or_create(shared, &gate)?;
+        Ok((gate, marks))
+    });
+    if opened.is_err() {
+        shared.close();
+    }
+    opened
+}
+
 fn is_empty(batch: &Batch) -> bool {
     batch.messages.is_empty()
         && batch.sessions.is_empty()
         && batch.subscriptions.is_empty()
         && batch.retained.is_empty()
+}
+
+/// Lets changes through to the file.
+pub(super) fn open_gate(gate: &Gate, path: &Path) -> Result<(), StoreError> {
+    gate.open().map_err(|error| StoreError::of_io(path, "write", error))
 }
 
 /// Turns an error of redb into ours; `action` says what was tried.
@@ -361,6 +291,17 @@ pub(super) fn redb_error<E: Into<redb::Error>>(
     action: &'static str,
 ) -> impl Fn(E) -> StoreError + Copy {
     move |error| StoreError::of_redb(path, action, error.into())
+}
+
+/// A row that does not hold what this program writes.
+pub(super) fn corrupt_row(
+    path: &Path,
+    table: &str,
+    key: impl std::fmt::Debug,
+    fault: RowFault,
+) -> StoreError {
+    let (path, table, key) = (path.to_path_buf(), table.to_string(), format!("{key:?}"));
+    StoreError::CorruptRow { path, table, key, fault }
 }
 
 /// A callback for redb, which calls it several times while it repairs.
@@ -375,7 +316,10 @@ fn warn_once(path: &Path) -> impl Fn(&mut redb::RepairSession) + 'static {
 }
 
 /// Runs `read`, and takes a panic of redb for what it is at this point: a damaged file.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+pub(super) fn guarded<T>(
+    path: &Path,
+    read: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
         Err(StoreError::Corrupt { path: path.to_path_buf(), what: panic_text(&*panic) })
     })

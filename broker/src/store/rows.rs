@@ -23,8 +23,8 @@ use crate::core::change::{
 use crate::core::message::{Message, Topic};
 use crate::core::time::Instant;
 
-/// The version byte of the rows of every table. Each table counts for itself from here on.
-const MESSAGE_VERSION: u8 = 1;
+/// The version byte of the rows of every table. Each table counts for itself.
+const MESSAGE_VERSION: u8 = 2;
 const SESSION_VERSION: u8 = 1;
 const SUBSCRIPTION_VERSION: u8 = 1;
 const RETAINED_VERSION: u8 = 1;
@@ -84,6 +84,15 @@ struct ContentRow<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct QueuedRow<'a, T> {
+    arrived_at: Option<u64>,
+    #[serde(borrow)]
+    message: MessageRow<'a>,
+    targets: T,
+}
+
+/// A row of version 1.
+#[derive(Deserialize)]
+struct QueuedRow1<'a, T> {
     #[serde(borrow)]
     message: MessageRow<'a>,
     targets: T,
@@ -154,6 +163,7 @@ impl<'a, T, R: Serialize, F: Fn(&'a T) -> R> Serialize for Each<'a, T, F> {
 pub(super) fn encode_queued(queued: &QueuedMessage, out: &mut Vec<u8>) -> Checked<()> {
     queued.targets.iter().try_for_each(check_target)?;
     let row = QueuedRow {
+        arrived_at: queued.arrived_at.map(|at| at.0),
         message: message_row(&queued.message)?,
         targets: Each(&queued.targets, target_row),
     };
@@ -264,6 +274,13 @@ fn subscription_options(record: &SubscriptionRecord) -> u8 {
 pub(super) struct Interner(HashSet<Arc<str>>);
 
 impl Interner {
+    /// Forgets all if it has become more than `max`.
+    pub(super) fn forget_above(&mut self, max: usize) {
+        if self.0.len() > max {
+            self.0.clear();
+        }
+    }
+
     fn topic(&mut self, text: &str) -> Checked<Topic> {
         self.intern(text, check_topic)
     }
@@ -286,12 +303,21 @@ impl Interner {
 }
 
 pub(super) fn decode_queued(bytes: &[u8], interner: &mut Interner) -> Checked<QueuedMessage> {
-    let row: QueuedRow<'_, Vec<TargetRow<'_, Vec<u32>>>> = decode_row(MESSAGE_VERSION, bytes)?;
+    let row = queued_row(bytes)?;
     let targets = row.targets.into_iter().map(|target| target_of(target, interner));
     Ok(QueuedMessage {
         targets: targets.collect::<Checked<_>>()?,
+        arrived_at: row.arrived_at.map(Instant),
         message: message_of(&row.message, interner)?,
     })
+}
+
+fn queued_row(bytes: &[u8]) -> Checked<QueuedRow<'_, Vec<TargetRow<'_, Vec<u32>>>>> {
+    if bytes.first() != Some(&1) {
+        return decode_row(MESSAGE_VERSION, bytes);
+    }
+    let QueuedRow1 { message, targets } = decode_row(1, bytes)?;
+    Ok(QueuedRow { arrived_at: None, message, targets })
 }
 
 pub(super) fn decode_session(bytes: &[u8], interner: &mut Interner) -> Checked<SessionRecord> {

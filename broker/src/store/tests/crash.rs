@@ -183,7 +183,7 @@ fn what_was_committed_survives_power_cuts() {
             drop(store);
             backend = open_with_further_power_cuts(image, &options, &mut rng);
             store = open(&backend, &options).unwrap();
-            let loaded = store.load().unwrap();
+            let loaded = store.load_all().unwrap();
             assert!(promised.is(&loaded) || next.is(&loaded), "seed {seed}");
             in_progress_survived += u32::from(next.is(&loaded) && !promised.is(&loaded));
             model = if promised.is(&loaded) { promised } else { next };
@@ -204,7 +204,7 @@ fn open_with_further_power_cuts(
         let backend = CrashBackend::with_image(image);
         backend.cut_power_after(rng.below(10));
         // Loading lets the repair through to the disk. It may end in time or not.
-        drop(open(&backend, options).and_then(|mut store| store.load()));
+        drop(open(&backend, options).and_then(|mut store| store.load_all()));
         image = backend.image_after_power_cut(rng);
     }
     CrashBackend::with_image(image)
@@ -224,7 +224,7 @@ fn a_disk_that_lies_about_syncs_is_noticed() {
         let image = backend.image_after_power_cut(&mut rng);
         drop(store);
         let loaded =
-            open(&CrashBackend::with_image(image), &options).and_then(|mut store| store.load());
+            open(&CrashBackend::with_image(image), &options).and_then(|mut store| store.load_all());
         lost += u32::from(!loaded.is_ok_and(|is| promised.is(&is) || next.is(&is)));
     }
     assert!(lost > 0, "the crash test would not notice a commit that is not durable");

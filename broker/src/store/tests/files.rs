@@ -25,7 +25,7 @@ fn filled(count: u64) -> (TempDir, PathBuf) {
         let payload = vec![seq as u8; 1000];
         let topic = "plant/1".into();
         let message = Message::new(topic, QoS::AtLeastOnce, false, None, &[], &payload);
-        QueuedMessage { message: Arc::new(message), targets: Vec::new() }
+        QueuedMessage { message: Arc::new(message), arrived_at: None, targets: Vec::new() }
     };
     let messages = (0..count).map(|seq| (Seq(seq), Some(message(seq)))).collect();
     let batch = Batch { messages, next_seq: Seq(count), ..Batch::default() };
@@ -132,7 +132,7 @@ fn a_file_that_is_no_store_is_refused_and_left_alone() {
         let dir = TempDir::new();
         let path = dir.path().join(FILE_NAME);
         fs::write(&path, &bytes).unwrap();
-        let error = try_open(dir.path()).and_then(|mut store| store.load()).unwrap_err();
+        let error = try_open(dir.path()).and_then(|mut store| store.load_all()).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{} bytes: {error}", bytes.len());
         let text = error.to_string();
         assert!(text.contains("outpost.redb: the store is damaged"), "{text}");
@@ -158,7 +158,7 @@ fn a_damaged_file_is_refused_and_left_alone_or_read_and_nothing_panics() {
         let dir = TempDir::new();
         let path = dir.path().join(FILE_NAME);
         fs::write(&path, &bytes).unwrap();
-        if let Err(error) = try_open(dir.path()).and_then(|mut store| store.load()) {
+        if let Err(error) = try_open(dir.path()).and_then(|mut store| store.load_all()) {
             refused += 1;
             assert!(fs::read(&path).unwrap() == bytes, "the file changed");
             assert!(
@@ -198,7 +198,7 @@ fn a_row_that_cannot_be_read_is_named() {
     write.commit().unwrap();
     drop(db);
     let before = fs::read(&path).unwrap();
-    let error = open(dir.path()).load().unwrap_err().to_string();
+    let error = open(dir.path()).load_all().unwrap_err().to_string();
     assert!(error.contains("outpost.redb: the store is damaged: table msg, row 1: "), "{error}");
     assert!(fs::read(&path).unwrap() == before, "the file changed");
 }

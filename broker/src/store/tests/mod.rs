@@ -4,6 +4,7 @@ mod backend;
 mod crash;
 mod files;
 mod model;
+mod reader;
 mod rows;
 mod samples;
 mod space;
@@ -12,7 +13,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{RedbStore, Store, StoreOptions};
+use super::{RedbStore, StoreOptions};
 use crate::core::change::Loaded;
 
 /// A directory that goes with the test.
@@ -44,7 +45,7 @@ fn open(dir: &Path) -> RedbStore {
 }
 
 fn reload(dir: &Path) -> Loaded {
-    open(dir).load().unwrap()
+    open(dir).load_all().unwrap()
 }
 
 /// SplitMix64: small, and the same numbers for the same seed everywhere.

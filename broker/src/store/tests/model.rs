@@ -13,7 +13,7 @@ use crate::store::{RedbStore, Store, StoreError, StoreOptions};
 fn queued(payload: &str) -> QueuedMessage {
     let topic = "plant/1".into();
     let message = Message::new(topic, QoS::AtLeastOnce, false, None, &[], payload.as_bytes());
-    QueuedMessage { message: Arc::new(message), targets: Vec::new() }
+    QueuedMessage { message: Arc::new(message), arrived_at: None, targets: Vec::new() }
 }
 
 fn message_batch(rows: Vec<(u64, Option<QueuedMessage>)>, next_seq: u64) -> Batch {
@@ -29,7 +29,7 @@ fn payloads(loaded: &crate::core::change::Loaded) -> Vec<(u64, String)> {
 #[test]
 fn a_new_store_is_empty() {
     let dir = TempDir::new();
-    Model::default().assert_is(&open(dir.path()).load().unwrap());
+    Model::default().assert_is(&open(dir.path()).load_all().unwrap());
     Model::default().assert_is(&reload(dir.path()));
 }
 
@@ -76,7 +76,11 @@ fn extreme_values_come_back_as_they_were() {
         subscription_ids: vec![1, 268_435_455],
         share: Some("$share/g/#".into()),
     };
-    let queued = QueuedMessage { message: message.clone(), targets: vec![target; 1000] };
+    let queued = QueuedMessage {
+        message: message.clone(),
+        arrived_at: Some(crate::core::time::Instant(u64::MAX)),
+        targets: vec![target; 1000],
+    };
     let mut batch = message_batch(vec![(u64::MAX - 1, Some(queued))], u64::MAX);
     batch.retained.insert(topic, Some(message));
     open(dir.path()).commit(&batch).unwrap();
@@ -104,7 +108,7 @@ fn loading_twice_and_committing_after_it_works() {
     let dir = TempDir::new();
     let mut store = open(dir.path());
     store.commit(&message_batch(vec![(0, Some(queued("a")))], 1)).unwrap();
-    assert_eq!(payloads(&store.load().unwrap()), payloads(&store.load().unwrap()));
+    assert_eq!(payloads(&store.load_all().unwrap()), payloads(&store.load_all().unwrap()));
     store.commit(&message_batch(vec![(1, Some(queued("b")))], 2)).unwrap();
     drop(store);
     let both = vec![(0, "a".to_string()), (1, "b".to_string())];
@@ -127,7 +131,7 @@ fn numbers_are_never_used_again_though_all_rows_are_gone() {
     let mut given = (Seq(0), 0);
     for _ in 0..5 {
         let mut store = open(dir.path());
-        let loaded = store.load().unwrap();
+        let loaded = store.load_all().unwrap();
         assert!(loaded.next_seq >= given.0 && loaded.next_session >= given.1);
         let (seq, session) = (loaded.next_seq, SessionId(loaded.next_session));
         given = (Seq(seq.0 + 1), session.0 + 1);
@@ -138,7 +142,7 @@ fn numbers_are_never_used_again_though_all_rows_are_gone() {
         batch.messages.insert(seq, None);
         batch.sessions.insert(session, None);
         store.commit(&batch).unwrap();
-        assert!(store.load().unwrap().messages.is_empty());
+        assert!(store.load_all().unwrap().messages.is_empty());
     }
 }
 
@@ -223,7 +227,7 @@ fn a_hollow_file_is_made_smaller_when_loaded() {
     drop(store);
     let mut store = RedbStore::open(dir.path(), &options).unwrap();
     let before = store.metrics().counts().file_bytes;
-    assert_eq!(payloads(&store.load().unwrap()), [(99, big.clone())]);
+    assert_eq!(payloads(&store.load_all().unwrap()), [(99, big.clone())]);
     let after = store.metrics().counts().file_bytes;
     assert!(before > 8 << 20 && after < 4 << 20, "{before} bytes became {after}");
     store.commit(&message_batch(vec![(100, Some(queued("b")))], 101)).unwrap();
@@ -245,12 +249,12 @@ fn a_thousand_random_batches_agree_with_a_model() {
         if rng.one_in(25) {
             drop(store);
             store = open(dir.path());
-            let loaded = store.load().unwrap();
+            let loaded = store.load_all().unwrap();
             model.assert_is(&loaded);
             model.next_seq = loaded.next_seq;
             model.next_session = loaded.next_session;
         }
     }
-    model.assert_is(&store.load().unwrap());
+    model.assert_is(&store.load_all().unwrap());
     assert!(!model.messages.is_empty() && !model.sessions.is_empty());
 }

@@ -152,7 +152,7 @@ pub(super) fn message(rng: &mut Rng) -> Arc<Message> {
 
 pub(super) fn queued(rng: &mut Rng) -> QueuedMessage {
     let targets = (0..rng.below(4)).map(|_| target(rng)).collect();
-    QueuedMessage { message: message(rng), targets }
+    QueuedMessage { message: message(rng), arrived_at: rng.maybe(instant), targets }
 }
 
 fn target(rng: &mut Rng) -> Target {

@@ -126,7 +126,7 @@ fn a_commit_waits_for_space_at_any_write_and_loses_nothing() {
             model.apply(&batch);
         }
         drop(store);
-        model.assert_is(&open(&disk).load().unwrap());
+        model.assert_is(&open(&disk).load_all().unwrap());
         waited += waiter.asked.load(SeqCst);
     }
     assert!(waited >= 30, "commits met the full disk: {waited}");
@@ -148,7 +148,7 @@ fn when_there_is_no_time_left_the_commit_fails_and_is_not_stored() {
     drop(store);
     assert!(waiter.asked.load(SeqCst) >= 2);
     disk.writes_left.store(u64::MAX, SeqCst);
-    model.assert_is(&open(&disk).load().unwrap());
+    model.assert_is(&open(&disk).load_all().unwrap());
 }
 
 #[test]

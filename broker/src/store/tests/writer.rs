@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use crate::core::change::{Batch, Loaded, Seq};
-use crate::store::{BatchSource, Store, StoreCounts, StoreError, spawn_writer};
+use crate::core::change::{Batch, Numbers, Restore, Seq};
+use crate::store::{BatchSource, Store, StoreCounts, StoreError, StoreReader, spawn_writer};
 
 /// What happened, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,8 +41,12 @@ struct FakeStore {
 }
 
 impl Store for FakeStore {
-    fn load(&mut self) -> Result<Loaded, StoreError> {
-        Ok(Loaded::default())
+    fn load(&mut self, _: &mut dyn Restore) -> Result<Numbers, StoreError> {
+        Ok(Numbers::default())
+    }
+
+    fn reader(&self) -> Box<dyn StoreReader> {
+        unreachable!("the writer reads nothing")
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
