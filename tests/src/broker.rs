@@ -174,6 +174,15 @@ impl Broker {
         self.launch();
     }
 
+    /// Starts it again after [`Broker::kill`] or [`Broker::wait`] and kills it after so long, most
+    /// likely before it listens.
+    pub fn restart_and_kill(&mut self, after: Duration) {
+        assert!(self.own().child.is_none(), "the broker is still running");
+        self.own_mut().spawn();
+        thread::sleep(after);
+        self.kill();
+    }
+
     fn launch(&mut self) {
         let address = self.address;
         self.own_mut().spawn();

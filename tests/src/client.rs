@@ -18,7 +18,7 @@ use crate::received::{
 };
 
 /// The largest packet there can be.
-const ANY_SIZE: u32 = 268_435_460;
+pub(crate) const ANY_SIZE: u32 = 268_435_460;
 
 /// A connection to a broker. Dropped, the connection is cut without DISCONNECT.
 #[derive(Debug)]
@@ -33,7 +33,8 @@ pub struct RawClient {
 }
 
 /// Bytes to be sent.
-struct Bytes(Vec<u8>);
+#[derive(Debug)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 impl Buffer for Bytes {
     fn put(&mut self, bytes: &[u8]) -> Result<(), BufferFull> {

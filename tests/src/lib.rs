@@ -14,6 +14,7 @@ mod client;
 mod command;
 mod driver;
 mod foreign;
+mod link;
 mod packets;
 mod port;
 mod received;
@@ -24,6 +25,7 @@ pub use client::RawClient;
 pub use command::{Command, Ended};
 pub use driver::{Driver, Library, tests_folder};
 pub use foreign::{ForeignClient, ForeignMessage, Kind};
+pub use link::Link;
 pub use packets::{filter, message, unique, v5, v31, v311};
 pub use port::free_port;
 pub use received::{
