@@ -7,7 +7,14 @@ use outpost_tests::Broker;
 
 /// Runs the generator with `arguments` against a broker of its own.
 fn report(arguments: &str) -> String {
-    let broker = Broker::with_config("[limits]\ninflight_max = 1000\n");
+    report_of(&broker(), arguments)
+}
+
+fn broker() -> Broker {
+    Broker::with_config("[limits]\ninflight_max = 1000\n")
+}
+
+fn report_of(broker: &Broker, arguments: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_outpost-load"))
         .args(arguments.split(' '))
         .args(["--address", &broker.address().to_string(), "--timeout", "20"])
@@ -70,6 +77,28 @@ fn sessions_and_retained_messages_give_back_what_was_put_in() {
     assert_complete(&report("offline --messages 2000 --window 500"), 2_000.0);
     assert_complete(&report("durable --messages 2000 --window 500"), 2_000.0);
     assert_complete(&report("retained --messages 500 --window 250"), 500.0);
+}
+
+#[test]
+fn messages_wait_for_many_sessions_and_come_once_to_each() {
+    assert_complete(&report("offline --sessions 30 --messages 20"), 600.0);
+}
+
+/// The broker restarts between the parts.
+#[test]
+fn the_parts_of_a_run_give_what_both_give() {
+    let mut broker = broker();
+    let offline = "offline --sessions 2 --publishers 3 --messages 300 --part";
+    let stored = report_of(&broker, &format!("{offline} store"));
+    assert_eq!(field(&stored, "published"), 300.0, "{stored}");
+    let retained = report_of(&broker, "retained --messages 100 --part store");
+    assert_eq!(field(&retained, "acked"), 100.0, "{retained}");
+    broker.kill();
+    broker.restart();
+    let delivered = report_of(&broker, &format!("{offline} deliver"));
+    assert_complete(&delivered, 600.0);
+    assert_eq!(field(&delivered, "out_of_order"), 0.0, "{delivered}");
+    assert_complete(&report_of(&broker, "retained --messages 100 --part deliver"), 100.0);
 }
 
 #[test]

@@ -32,6 +32,17 @@ pub(crate) enum Scenario {
     Durable,
 }
 
+/// Which part of a scenario with two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Messages are published and stay with the broker.
+    Store,
+    /// What an earlier run with the same options has published is delivered.
+    Deliver,
+    /// One after the other.
+    Both,
+}
+
 /// Drives an MQTT broker on this machine and prints what it saw as one line of JSON.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "outpost-load")]
@@ -56,9 +67,15 @@ pub(crate) struct Args {
     /// How many subscribers [default: fanout 100; shared 4; wildcards 10].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     subscribers: Option<u32>,
-    /// Stop after so many messages [default: retained 10000; offline 20000].
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    /// Stop after so many messages; 0: after --seconds [default: retained 10000; offline 20000; 0 else].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
     messages: Option<u64>,
+    /// retained and offline: which part, so that something can be done to the broker in between.
+    #[arg(long, value_enum, default_value_t = Part::Both)]
+    pub(crate) part: Part,
+    /// offline: how many absent sessions the messages wait for.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) sessions: u32,
     /// Publish for so long; idle: watch for so long.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -92,6 +109,11 @@ impl Args {
             self.address.ip().is_loopback(),
             "--address {}: only loopback addresses may be put under load",
             self.address
+        );
+        ensure!(
+            self.messages().is_some()
+                || (self.part != Part::Deliver && self.scenario != Scenario::Retained),
+            "--messages 0: what is retained, or has been published before, has to be counted"
         );
         Ok(())
     }
@@ -133,11 +155,12 @@ impl Args {
     }
 
     pub(crate) fn messages(&self) -> Option<u64> {
-        self.messages.or(match self.scenario {
-            Scenario::Retained => Some(10_000),
-            Scenario::Offline => Some(20_000),
-            _ => None,
-        })
+        let default = match self.scenario {
+            Scenario::Retained => 10_000,
+            Scenario::Offline => 20_000,
+            _ => 0,
+        };
+        Some(self.messages.unwrap_or(default)).filter(|messages| *messages > 0)
     }
 
     /// None: no bound.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::args::Args;
+use crate::args::{Args, Part};
 use crate::engine::{Client, Engine};
 use crate::measure::{CostNames, Measure};
 use crate::receipts::{Receipts, Receiver};
@@ -12,11 +12,21 @@ use crate::stream::{self, Pace, Plan, Stop};
 
 pub(crate) fn run(args: &Args) -> Result<Report> {
     let mut engine = Engine::new(args.address, args.version(), Receipts::new(1, 1))?;
-    let publishers = publishers(&mut engine, args, 1)?;
-    let messages = args.messages().unwrap_or(1);
     let mut report = Report::new("retained");
     report.count("qos", args.qos() as u64);
+    let mut stored = args.messages().unwrap_or(0);
+    if args.part != Part::Deliver {
+        stored = store(&mut engine, args, stored, &mut report)?;
+    }
+    if args.part != Part::Store {
+        deliver(&mut engine, args, stored, &mut report)?;
+    }
+    Ok(report)
+}
 
+/// Publishes a message to each of so many topics; how many were.
+fn store(engine: &mut Engine, args: &Args, messages: u64, report: &mut Report) -> Result<u64> {
+    let publishers = publishers(engine, args, 1)?;
     let measure = Measure::begin(args.pid)?;
     let plan = Plan {
         publishers: &publishers,
@@ -29,19 +39,17 @@ pub(crate) fn run(args: &Args) -> Result<Report> {
         payload_bytes: args.payload_bytes(),
         timeout: args.timeout(),
     };
-    let outcome = stream::run(&mut engine, &plan)?;
+    let outcome = stream::run(engine, &plan)?;
     let names = CostNames {
         cpu_us_each: "store_cpu_us_per_message",
         rss_bytes_each: Some("rss_bytes_per_message"),
         written_bytes_each: Some("written_bytes_per_message"),
         generator_busy_ratio: "store_generator_busy_ratio",
     };
-    measure.end()?.report(&mut report, &names, messages);
+    measure.end()?.report(report, &names, messages);
     report.number("stored_per_s", messages as f64 / outcome.elapsed_s);
-    outcome.report_acks(&mut report, &engine.tally);
-
-    deliver(&mut engine, args, outcome.published, &mut report)?;
-    Ok(report)
+    outcome.report_acks(report, &engine.tally);
+    Ok(outcome.published)
 }
 
 /// A new subscriber asks for all of them at QoS 0. Messages of different topics may come in any
