@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::auth::method::AuthMethods;
 use crate::auth::{Authenticator, ListenerAuth, hashes_at_once};
-use crate::config::{self, Config, ConfigErrors};
+use crate::config::{self, Config, ConfigErrors, OnCorrupt};
 use crate::core::time::Instant;
 use crate::core::{Broker, CommitPolicy, Settings};
 use crate::file_limit;
@@ -31,7 +31,9 @@ use crate::net::handshake::Door;
 use crate::net::listener::{Census, Listener};
 use crate::net::local::LocalConnector;
 use crate::net::shared::Shared;
-use crate::store::{RedbStore, StoreError, StoreOptions, spawn_writer};
+use crate::store::{
+    Count, Found, RedbStore, Salvaged, StoreError, StoreOptions, salvage, spawn_writer,
+};
 use crate::tls;
 
 /// How long connections may take to write what they still have, once the broker ends.
@@ -46,6 +48,12 @@ pub enum ServerError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store is damaged, and the configuration has the broker refuse to start then.
+    #[error(
+        "{0}. It was left as it is, since store.on_corrupt = \"refuse\"; with \"salvage\" the broker \
+         sets the file aside and starts with what can be read of it"
+    )]
+    Damaged(StoreError),
     /// Password file, certificates.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
@@ -189,13 +197,53 @@ impl Server {
     }
 }
 
-/// Opens the store and rebuilds the core from it.
+/// Opens the store and rebuilds the core from it. A damaged store is salvaged first, if it may be.
 fn open(config: &Config, clock: Clock) -> Result<(RedbStore, Broker), ServerError> {
     let options = StoreOptions {
         cache_bytes: usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX),
         ..StoreOptions::default()
     };
-    let mut store = RedbStore::open(&config.store.path, &options)?;
+    match restore(config, &options, clock) {
+        Err(damage) if damage.is_damage() => match config.store.on_corrupt {
+            OnCorrupt::Salvage => {
+                error!(%damage, "the store is damaged: taking over what can be read of it");
+                let salvaged = salvage(&config.store.path, &options)?;
+                tell(&salvaged);
+                let (store, mut broker) = restore(config, &options, clock)?;
+                let Count { kept, lost } = salvaged.found.total();
+                broker.count_salvaged(kept, lost);
+                Ok((store, broker))
+            }
+            OnCorrupt::Refuse => Err(ServerError::Damaged(damage)),
+        },
+        restored => Ok(restored?),
+    }
+}
+
+/// What was lost has to be seen.
+fn tell(salvaged: &Salvaged) {
+    let Salvaged { set_aside, found } = salvaged;
+    let kept_as = set_aside.display();
+    let Found { sessions, subscriptions, retained, messages, damaged_pages } = found;
+    let told = [
+        ("sessions", sessions),
+        ("subscriptions", subscriptions),
+        ("retained messages", retained),
+        ("queued messages", messages),
+    ];
+    for (rows, Count { kept, lost }) in told {
+        error!(rows, kept, lost, "salvaged");
+    }
+    error!(%kept_as, damaged_pages, "the damaged store was set aside; a new one holds what was salvaged");
+}
+
+/// Opens a sound store and rebuilds the core from it.
+fn restore(
+    config: &Config,
+    options: &StoreOptions,
+    clock: Clock,
+) -> Result<(RedbStore, Broker), StoreError> {
+    let mut store = RedbStore::open(&config.store.path, options)?;
     let loaded = store.load_all()?;
     info!(
         path = %config.store.path.display(),

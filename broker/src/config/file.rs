@@ -58,6 +58,7 @@ pub(super) struct FileStore {
     pub(super) commit_bytes_max: Key<Bytes>,
     pub(super) cache_bytes: Key<Bytes>,
     pub(super) lazy_commit_interval_ms: Key<Int>,
+    pub(super) on_corrupt: Option<super::OnCorrupt>,
 }
 
 /// One key for each field of [`crate::core::limits::Limits`].

@@ -99,6 +99,19 @@ pub struct Store {
     pub cache_bytes: u64,
     /// Milliseconds that changes may gather that nobody waits for.
     pub lazy_commit_interval_ms: u64,
+    /// What is done about a damaged store at the start.
+    pub on_corrupt: OnCorrupt,
+}
+
+/// What is done about a damaged store at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCorrupt {
+    /// Its file is set aside, and the broker starts with what can be read of it.
+    #[default]
+    Salvage,
+    /// The broker does not start; the file stays as it is.
+    Refuse,
 }
 
 /// The status topics under `$SYS`.
@@ -257,6 +270,7 @@ impl Store {
             commit_bytes_max: 256 << 10,
             cache_bytes: 8 << 20,
             lazy_commit_interval_ms: 1_000,
+            on_corrupt: OnCorrupt::default(),
         }
     }
 }

@@ -173,6 +173,10 @@ fn a_value_of_the_wrong_kind() {
          \"drop_newest\""
     );
     assert_eq!(
+        errors("[store]\non_corrupt = \"delete\"\n"),
+        "gateway.toml:2: store.on_corrupt = \"delete\": must be \"salvage\" or \"refuse\""
+    );
+    assert_eq!(
         errors("[auth]\npassword_file = 5\n"),
         "gateway.toml:2: auth.password_file = 5: must be a string in quotes"
     );
@@ -407,7 +411,7 @@ fn the_reference_tells_the_ranges() {
         ("sys", keys_of::<file::FileSys>()),
     ];
     for (section, keys) in sections {
-        for key in keys.iter().filter(|key| !["path", "queue_full"].contains(key)) {
+        for key in keys.iter().filter(|key| !["path", "queue_full", "on_corrupt"].contains(key)) {
             let text = format!("[{section}]\n{key} = 9000000000000000000\n");
             let errors = Config::parse(Path::new("x"), &text).unwrap_err().to_string();
             let (_, range) = errors.rsplit_once("must be ").unwrap();

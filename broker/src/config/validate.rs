@@ -147,6 +147,7 @@ impl Check<'_, '_> {
             commit_bytes_max: bytes!(commit_bytes_max, KIB..=GIB),
             cache_bytes: bytes!(cache_bytes, MIB..=64 * GIB),
             lazy_commit_interval_ms: int!(lazy_commit_interval_ms, 0..=3_600_000),
+            on_corrupt: file.on_corrupt.unwrap_or_default(),
             path: default.path,
         }
     }

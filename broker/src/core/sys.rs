@@ -37,6 +37,10 @@ pub struct Counters {
     pub dropped_retained_full: u64,
     /// Messages whose session ended before they were delivered.
     pub dropped_session_ended: u64,
+    /// Rows that were taken out of a damaged store at the start.
+    pub store_salvaged: u64,
+    /// Rows of that store that could not be.
+    pub store_lost: u64,
     /// Messages refused with a reason code.
     pub refused: u64,
 }
@@ -45,6 +49,12 @@ impl Broker {
     /// What was counted so far.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The store was damaged at the start: of its rows so many were salvaged, and so many lost.
+    pub fn count_salvaged(&mut self, kept: u64, lost: u64) {
+        self.counters.store_salvaged += kept;
+        self.counters.store_lost += lost;
     }
 
     pub(super) fn publish_sys(&mut self, now: Instant) {
@@ -60,7 +70,7 @@ impl Broker {
             + c.dropped_retained_full
             + c.dropped_session_ended;
         let uptime_s = now.since_ms(self.started_at) / 1000;
-        let values: [(&str, String); 21] = [
+        let values: [(&str, String); 23] = [
             ("version", self.settings.version.to_owned()),
             ("uptime", format!("{uptime_s} seconds")),
             ("clients/connected", connected.to_string()),
@@ -82,6 +92,8 @@ impl Broker {
             ("store/messages/count", self.waiting.len().to_string()),
             ("store/messages/bytes", self.waiting_bytes.to_string()),
             ("store/state", self.store_state()),
+            ("store/salvaged", c.store_salvaged.to_string()),
+            ("store/lost", c.store_lost.to_string()),
         ];
         for (name, value) in values {
             self.publish_internal(now, &format!("$SYS/broker/{name}"), value.as_bytes());

@@ -27,9 +27,8 @@ pub enum StoreError {
     },
     /// The file is damaged, or was never a store.
     #[error(
-        "{}: the store is damaged: {what}. It was left as it is. To start with an empty store, \
-         move the file aside and keep it, for what it holds may be salvaged: mv {} {}.damaged",
-        path.display(), path.display(), path.display()
+        "{}: the store is damaged: {what}",
+        path.display()
     )]
     Corrupt {
         /// The file.
@@ -39,10 +38,8 @@ pub enum StoreError {
     },
     /// A row does not hold what this program writes.
     #[error(
-        "{}: the store is damaged: table {table}, row {key}: {fault}. It was left as it is. To \
-         start with an empty store, move the file aside and keep it, for what it holds may be \
-         salvaged: mv {} {}.damaged",
-        path.display(), path.display(), path.display()
+        "{}: the store is damaged: table {table}, row {key}: {fault}",
+        path.display()
     )]
     CorruptRow {
         /// The file.
@@ -118,6 +115,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the file itself is damaged, so that what it holds may be salvaged.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::CorruptRow { .. })
+    }
+
     /// Sorts an error of redb; `action` says what was tried, as a verb.
     pub(super) fn of_redb(path: &Path, action: &'static str, error: redb::Error) -> Self {
         let path = path.to_path_buf();

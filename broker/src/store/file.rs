@@ -6,8 +6,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
 
 use super::error::StoreError;
 
@@ -69,19 +73,71 @@ impl DataDir {
             return Ok(None);
         }
         let new_path = self.path.join(NEW_FILE_NAME);
-        // Whatever stands there is what a power cut left of an earlier attempt.
-        let file = OpenOptions::new()
+        let built = build(self.create_new(&new_path)?)?;
+        fs::rename(&new_path, &path).map_err(access(&new_path, "rename"))?;
+        self.handle.sync_all().map_err(access(&self.path, "sync the data directory"))?;
+        Ok(Some(built))
+    }
+
+    /// The file of a store that was refused, locked as redb does it.
+    pub(super) fn open_damaged(&self) -> Result<FileBackend, StoreError> {
+        let path = self.store_path();
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        let failed = |error| StoreError::of_redb(&path, "open", redb::Error::from(error));
+        let backend = FileBackend::new(file.map_err(access(&path, "open"))?).map_err(failed)?;
+        match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
+            Ok(true) | Err(BackendError::Unsupported) => Ok(backend),
+            Ok(false) => Err(StoreError::AlreadyOpen { path }),
+            Err(error) => Err(StoreError::of_io(&path, "lock", io::Error::other(error))),
+        }
+    }
+
+    /// Puts a new store in the place of a damaged one: `build` fills an empty file and makes it
+    /// durable. The damaged file is kept under the name that is returned. A power cut on the way
+    /// leaves it under both names, or under its own.
+    pub(super) fn replace_store<T>(
+        &self,
+        build: impl FnOnce(File) -> Result<T, StoreError>,
+    ) -> Result<(T, PathBuf), StoreError> {
+        let _lock = self.lock()?;
+        let (path, new_path) = (self.store_path(), self.path.join(NEW_FILE_NAME));
+        let built = build(self.create_new(&new_path)?)?;
+        let aside = self.keep_aside(&path)?;
+        fs::rename(&new_path, &path).map_err(access(&new_path, "rename"))?;
+        self.handle.sync_all().map_err(access(&self.path, "sync the data directory"))?;
+        Ok((built, aside))
+    }
+
+    /// Gives a file a second name with the date in it, one that no file has.
+    fn keep_aside(&self, path: &Path) -> Result<PathBuf, StoreError> {
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ");
+        for number in 1.. {
+            let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+            let aside = self.path.join(format!("{FILE_NAME}.corrupt-{now}{suffix}"));
+            match fs::hard_link(path, &aside) {
+                Ok(()) => return Ok(aside),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // A file system without links (FAT): the file has one name at a time.
+                Err(_) if !aside.exists() => {
+                    fs::rename(path, &aside).map_err(access(&aside, "keep the damaged file as"))?;
+                    return Ok(aside);
+                }
+                Err(error) => return Err(access(&aside, "keep the damaged file as")(error)),
+            }
+        }
+        unreachable!("there are more numbers than files")
+    }
+
+    /// A new file, empty. Whatever stands there is what a power cut left of an earlier attempt.
+    fn create_new(&self, new_path: &Path) -> Result<File, StoreError> {
+        OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(&new_path)
-            .map_err(access(&new_path, "create"))?;
-        let built = build(file)?;
-        fs::rename(&new_path, &path).map_err(access(&new_path, "rename"))?;
-        self.handle.sync_all().map_err(access(&self.path, "sync the data directory"))?;
-        Ok(Some(built))
+            .open(new_path)
+            .map_err(access(new_path, "create"))
     }
 
     /// Keeps a second process from creating at the same time. The lock goes with the handle. A

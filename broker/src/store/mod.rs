@@ -9,6 +9,8 @@
 //!   it at the start, `commit.rs` writes a batch, `rows.rs` knows its rows.
 //! - `reader.rs`, `shared_db.rs`: reading beside the writer.
 //! - `file.rs`: the file itself: found, created, never overwritten.
+//! - `salvage.rs`: what can be read of a damaged file; `pages.rs` reads it without redb, `record.rs`
+//!   has its records one by one.
 //! - `backend.rs`, `metrics.rs`: what reaches the device, counted.
 //! - `writer.rs`: the one thread that commits; `space.rs`: how it waits on a full disk.
 
@@ -18,9 +20,12 @@ mod error;
 mod file;
 mod load;
 mod metrics;
+mod pages;
 mod reader;
+mod record;
 mod redb_store;
 mod rows;
+mod salvage;
 mod schema;
 mod shared_db;
 mod space;
@@ -33,6 +38,7 @@ pub use file::FILE_NAME;
 pub use metrics::{StoreCounts, StoreMetrics};
 pub use redb_store::{RedbStore, SCHEMA_VERSION, StoreOptions};
 pub use rows::RowFault;
+pub use salvage::{Count, Found, Salvaged, salvage};
 pub use space::SpaceWaiter;
 pub use writer::{BatchSource, spawn_writer};
 

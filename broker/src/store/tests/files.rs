@@ -135,8 +135,8 @@ fn a_file_that_is_no_store_is_refused_and_left_alone() {
         let error = try_open(dir.path()).and_then(|mut store| store.load_all()).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{} bytes: {error}", bytes.len());
         let text = error.to_string();
-        assert!(text.contains("outpost.redb: the store is damaged"), "{text}");
-        assert!(text.contains(&format!("mv {0} {0}.damaged", path.display())), "{text}");
+        let expected = format!("{}: the store is damaged", path.display());
+        assert!(text.starts_with(&expected), "{text}");
         assert!(fs::read(&path).unwrap() == bytes, "{} bytes: the file changed", bytes.len());
     }
 }

@@ -6,6 +6,7 @@ mod files;
 mod model;
 mod reader;
 mod rows;
+mod salvage;
 mod samples;
 mod space;
 mod writer;

@@ -1,0 +1,201 @@
+//! A damaged store: what can be read of it goes into a new one, and the file is kept under another
+//! name.
+//!
+//! Row by row: whatever is behind an intact checksum and decodes is taken over, but for what is of
+//! no use alone (a subscription without its session, a message that waits for none of the sessions
+//! that are left). The new store is built beside the damaged file and takes its place when it is
+//! durable, so that a power cut on the way leaves the damaged file where it was.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+
+use super::error::StoreError;
+use super::file::DataDir;
+use super::pages::{Pages, Tables};
+use super::record::{Filler, Record, Table};
+use super::rows::Interner;
+use super::{RedbStore, SCHEMA_VERSION, StoreOptions};
+use crate::core::change::SessionId;
+
+/// So many topics are remembered at most, to be kept once in memory.
+const TOPICS_MAX: usize = 65_536;
+
+/// What became of a damaged store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvaged {
+    /// Where the damaged file is now.
+    pub set_aside: PathBuf,
+    /// What was found in it.
+    pub found: Found,
+}
+
+/// What a damaged store held that can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Sessions.
+    pub sessions: Count,
+    /// Subscriptions.
+    pub subscriptions: Count,
+    /// Retained messages.
+    pub retained: Count,
+    /// Messages that wait for sessions.
+    pub messages: Count,
+    /// Pages that could not be read; what was below them is not known page by page.
+    pub damaged_pages: u64,
+}
+
+/// Rows of one table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Taken over.
+    pub kept: u64,
+    /// Lost: unreadable, or of no use without what is. Not counted where the whole table is lost.
+    pub lost: u64,
+}
+
+impl Found {
+    /// Rows of all tables.
+    pub fn total(&self) -> Count {
+        let counts = [self.sessions, self.subscriptions, self.retained, self.messages];
+        counts.into_iter().fold(Count::default(), |sum, count| Count {
+            kept: sum.kept + count.kept,
+            lost: sum.lost + count.lost,
+        })
+    }
+
+    fn count(&mut self, table: Table) -> &mut Count {
+        match table {
+            Table::Sessions => &mut self.sessions,
+            Table::Subscriptions => &mut self.subscriptions,
+            Table::Retained => &mut self.retained,
+            Table::Messages => &mut self.messages,
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut counts = self.clone();
+        for table in Table::ALL {
+            let Count { kept, lost } = *counts.count(table);
+            write!(f, "{}: {kept} kept, {lost} lost; ", table.words())?;
+        }
+        write!(f, "damaged pages: {}", self.damaged_pages)
+    }
+}
+
+/// Replaces the store of a data directory by what can be read of it. The damaged file is kept, with
+/// the date in its name. To be called for a store that [`RedbStore::open`] or loading refused as
+/// damaged.
+///
+/// # Errors
+/// The file is not there or in use by another process, the schema is of a later version, or the new
+/// store cannot be written; then the damaged file is where it was.
+pub fn salvage(data_dir: &Path, options: &StoreOptions) -> Result<Salvaged, StoreError> {
+    let dir = DataDir::open(data_dir)?;
+    let path = dir.store_path();
+    let damaged = dir.open_damaged()?;
+    let (found, set_aside) = dir.replace_store(|file| {
+        let new = FileBackend::new(file)
+            .map_err(|error| StoreError::of_redb(&path, "create", error.into()))?;
+        let mut store = RedbStore::with_backend(new, &path, options)?;
+        salvage_into(&damaged, &path, &mut store)
+    })?;
+    Ok(Salvaged { set_aside, found })
+}
+
+/// Takes over what can be read of `damaged`, a redb file, into an empty store.
+pub(super) fn salvage_into(
+    damaged: &dyn StorageBackend,
+    path: &Path,
+    store: &mut RedbStore,
+) -> Result<Found, StoreError> {
+    let pages = Pages::new(damaged).map_err(|error| StoreError::of_io(path, "read", error))?;
+    let names = Table::ALL.map(Table::name);
+    let (tables, damaged_pages) = pages.tables(&names);
+    let meta = meta(&pages, &tables);
+    if let Some(found) = meta.schema.filter(|schema| *schema > SCHEMA_VERSION) {
+        let path = path.to_path_buf();
+        return Err(StoreError::SchemaVersion { path, found, known: SCHEMA_VERSION });
+    }
+    let filler = Filler::new(store, meta.seq_mark, meta.session_mark);
+    let found = Found { damaged_pages, ..Found::default() };
+    let interner = Interner::default();
+    let mut salvager = Salvager { filler, found, sessions: BTreeSet::new(), interner };
+    for table in Table::ALL {
+        salvager.table(table, &pages, &tables)?;
+    }
+    salvager.filler.finish()?;
+    Ok(salvager.found)
+}
+
+struct Salvager<'s> {
+    filler: Filler<'s>,
+    found: Found,
+    /// Those that were taken over.
+    sessions: BTreeSet<SessionId>,
+    interner: Interner,
+}
+
+impl Salvager<'_> {
+    fn table(
+        &mut self,
+        table: Table,
+        pages: &Pages<'_>,
+        tables: &Tables,
+    ) -> Result<(), StoreError> {
+        let Some(Some(tree)) = tables.get(table.name()) else { return Ok(()) };
+        let mut failed = Ok(());
+        let mut kept = 0;
+        pages.rows(tree, &mut |key, row| {
+            self.interner.forget_above(TOPICS_MAX);
+            let record = Record::decode(table, key, row, &mut self.interner).ok();
+            if let Some(record) = record.filter(|record| self.is_of_use(record))
+                && failed.is_ok()
+            {
+                failed = self.filler.put(record);
+                kept += 1;
+            }
+        });
+        *self.found.count(table) = Count { kept, lost: tree.rows.saturating_sub(kept) };
+        failed
+    }
+
+    fn is_of_use(&mut self, record: &Record) -> bool {
+        match record {
+            Record::Session(id, _) => self.sessions.insert(*id),
+            Record::Subscription(id, ..) => self.sessions.contains(id),
+            Record::Retained(_) => true,
+            Record::Message(_, queued) => {
+                queued.targets.iter().any(|target| self.sessions.contains(&target.session))
+            }
+        }
+    }
+}
+
+/// What can be read of `meta`.
+#[derive(Default)]
+struct Meta {
+    schema: Option<u64>,
+    seq_mark: u64,
+    session_mark: u32,
+}
+
+fn meta(pages: &Pages<'_>, tables: &Tables) -> Meta {
+    let mut meta = Meta::default();
+    let Some(Some(tree)) = tables.get("meta") else { return meta };
+    pages.rows(tree, &mut |key, value| {
+        let Ok(value) = value.try_into().map(u64::from_le_bytes) else { return };
+        match key {
+            b"schema" => meta.schema = Some(value),
+            b"seq_mark" => meta.seq_mark = value,
+            b"session_mark" => meta.session_mark = u32::try_from(value).unwrap_or(0),
+            _ => {}
+        }
+    });
+    meta
+}
