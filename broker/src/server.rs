@@ -296,6 +296,7 @@ fn commit_policy(store: &config::Store) -> CommitPolicy {
         lazy_interval_ms: store.lazy_commit_interval_ms,
         rows_max: usize::try_from(store.commit_ops_max).unwrap_or(usize::MAX),
         bytes_max: store.commit_bytes_max,
+        ..CommitPolicy::default()
     }
 }
 

@@ -94,6 +94,7 @@ impl Broker {
                 if let Some(queued) = queued {
                     self.finish(now, key, &queued);
                 }
+                self.touch_session(now, key);
                 // The client forgets the message with PUBREL: were the state not durable before, a
                 // restart would send the message again, as a new one.
                 let after = if is_durable { self.pending.urgent(now) } else { 0 };

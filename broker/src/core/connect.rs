@@ -155,7 +155,7 @@ impl Broker {
             output_bytes: 0,
             parked: Default::default(),
             held: Default::default(),
-            resent_after: 0,
+            publishes_held_up: 0,
             answer_bytes: 0,
             unacknowledged: 0,
             received_before: 0,

@@ -6,6 +6,7 @@ use outpost_protocol::{KeepAliveWatch, ProtocolVersion};
 
 use super::message::Topic;
 use super::output::{AckKind, Output};
+use super::parked::Parked;
 use super::time::Instant;
 use super::topics::SessionKey;
 
@@ -53,11 +54,10 @@ pub(super) struct Connection {
     pub output_bytes: u64,
     /// The part of it that are no messages: answers to what the client sent.
     pub answer_bytes: u64,
-    /// What waits for a commit, with the number of its batch, in the order in which it leaves.
-    pub parked: VecDeque<(u64, Output)>,
-    /// The batch that the last PUBLISH sent again waits for, and what waits behind it: later ones do
-    /// not overtake them.
-    pub resent_after: u64,
+    /// What waits for a commit, in the order in which it leaves.
+    pub parked: VecDeque<Parked>,
+    /// PUBLISH packets among it that later ones do not overtake.
+    pub publishes_held_up: u32,
     /// QoS 1 messages taken and not yet acknowledged.
     pub unacknowledged: u32,
     /// QoS 2 messages of former connections that were not released when this one began: its quota

@@ -117,19 +117,23 @@ impl Broker {
             return;
         };
         self.sessions[key as usize].finish(seq);
-        self.touch_session(now, key);
-        self.release_message(now, seq);
+        if !self.release_message(now, seq) {
+            self.touch_session(now, key);
+        }
     }
 
-    /// One session fewer waits for a stored message.
-    pub(super) fn release_message(&mut self, now: Instant, seq: Seq) {
-        let Some(waiting) = self.waiting.get_mut(&seq) else { return };
+    /// One session fewer waits for a stored message. True: it was the last. The row of the message
+    /// goes, which says to a restart all that the session's row would say.
+    pub(super) fn release_message(&mut self, now: Instant, seq: Seq) -> bool {
+        let Some(waiting) = self.waiting.get_mut(&seq) else { return true };
         waiting.sessions -= 1;
-        if waiting.sessions == 0 {
-            self.waiting_bytes -= waiting.bytes;
-            self.waiting.remove(&seq);
-            self.pending.remove_message(now, seq);
+        if waiting.sessions > 0 {
+            return false;
         }
+        self.waiting_bytes -= waiting.bytes;
+        self.waiting.remove(&seq);
+        self.forget_message(now, seq);
+        true
     }
 
     /// Whether the queue of a session takes no message of so many bytes.
@@ -250,11 +254,7 @@ impl Broker {
                 let waits = is_durable && queued.qos == QoS::ExactlyOnce;
                 self.counters.messages_sent += 1;
                 let after = if waits { durable_after } else { 0 };
-                if let Some(connection) = self.connections.get_mut(id.index()) {
-                    // In the order of first sending [MQTT-4.6.0-1], whatever their QoS.
-                    connection.resent_after = connection.resent_after.max(after);
-                }
-                self.push_after_or_now(id, after, output);
+                self.push_publish_after(id, after, output, true);
             }
         }
         true
@@ -267,31 +267,14 @@ impl Broker {
         let output = Output::Publish(session.take_off(queued));
         self.counters.messages_sent += 1;
         let mut after = 0;
-        if is_durable {
+        if is_durable && qos == QoS::ExactlyOnce {
+            // The receiver remembers the identifier, so a restart must know it as well.
             self.touch_session(now, key);
-            if qos == QoS::ExactlyOnce {
-                // The receiver remembers the identifier, so a restart must know it as well.
-                after = self.pending.urgent(now);
-            }
+            after = self.pending.urgent(now);
+        } else if is_durable {
+            self.note_flight(key);
         }
-        self.push_after_or_now(id, after, output);
-    }
-
-    /// A PUBLISH need not wait behind the acknowledgements that wait for a commit.
-    fn push_after_or_now(&mut self, id: ConnId, batch: u64, output: Output) {
-        let Some(connection) = self.connections.get_mut(id.index()) else { return };
-        let waits_for_resent = batch < connection.resent_after;
-        let batch = batch.max(connection.resent_after);
-        if self.is_committed(batch) {
-            self.push_output(id, output);
-            return;
-        }
-        self.push_after(id, batch, output);
-        let Some(connection) = self.connections.get_mut(id.index()) else { return };
-        if waits_for_resent && let Some((newest, _)) = connection.parked.back() {
-            // It came behind outputs of a later batch: what follows must not overtake it either.
-            connection.resent_after = *newest;
-        }
+        self.push_publish_after(id, after, output, false);
     }
 
     fn is_too_large(&self, id: ConnId, queued: &Queued) -> bool {

@@ -118,6 +118,7 @@ impl Broker {
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(key) = connection.session.take() else { return };
         connection.parked.clear();
+        connection.publishes_held_up = 0;
         connection.held.clear();
         // A client that was never told of its new session takes the next one for its old one.
         let is_untold = connection.has_new_session && !connection.is_accepted;
@@ -175,7 +176,7 @@ impl Broker {
         let dropped = self.sessions[key as usize].take_all();
         for queued in &dropped {
             match queued.seq {
-                Some(seq) => self.release_message(now, seq),
+                Some(seq) => drop(self.release_message(now, seq)),
                 None => self.waiting_bytes -= queued.message.bytes(),
             }
         }
@@ -213,6 +214,7 @@ impl Broker {
     fn take_shared(&mut self, now: Instant, key: SessionKey, share: &Arc<str>) -> Vec<Queued> {
         let left = self.sessions[key as usize].take_shared(share);
         for queued in &left {
+            queued.seq.into_iter().for_each(|seq| self.hold_to_commit(now, seq));
             self.finish(now, key, queued);
         }
         left

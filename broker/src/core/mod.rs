@@ -13,7 +13,8 @@
 //! | `delivery` | a session's window, its queue, and what goes to its connection |
 //! | `acknowledge` | PUBACK, PUBREC, PUBREL, PUBCOMP of both halves |
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE, retained messages for new subscriptions |
-//! | `pending` | the open batch, the acknowledgements that wait for it, when it is due |
+//! | `pending`, `policy` | the open batch, when it is due, and what that may cost |
+//! | `parked` | the acknowledgements that wait for it, or for the receivers of a message |
 //! | `restore` | from what the store held back to sessions, routes and queues |
 //! | `stall` | a store that waits for space: what goes on, what is refused |
 //! | `will`, `sys`, `timers` | wills, `$SYS`, what is due when |
@@ -37,7 +38,9 @@ mod held;
 pub mod limits;
 pub mod message;
 pub mod output;
+mod parked;
 mod pending;
+mod policy;
 mod publish;
 mod restore;
 mod retained;
@@ -68,7 +71,7 @@ pub use connect::{refusal, refusal_of};
 pub use connection::{ConnId, Peer};
 pub use event::Event;
 pub(crate) use event::Throttle;
-pub use pending::CommitPolicy;
+pub use policy::CommitPolicy;
 pub use sys::Counters;
 
 use change::{Seq, SessionId};
@@ -361,6 +364,7 @@ impl Broker {
             self.close(id, ReasonCode::ServerShuttingDown, "the broker is shutting down");
             self.detach(now, id, disconnect::End::Shutdown);
         }
+        self.commit_what_rides(now);
     }
 
     fn connection(&self, id: ConnId) -> Option<&Connection> {

@@ -1,8 +1,11 @@
-//! The open batch, when it is due, and the acknowledgements that wait for it.
+//! The open batch, and when it is due.
 //!
-//! A change is *urgent* when somebody waits for an acknowledgement that promises it, and *lazy*
-//! otherwise (an acknowledgement of a subscriber, say: forgetting it costs one repeated message). A
-//! lazy change rides with the next urgent one, or goes alone after a longer while.
+//! Changes are of three degrees of haste:
+//! - *urgent*: somebody waits for an acknowledgement that promises it. A message whose receivers are
+//!   all there is awaited less: it is given the commit interval to be acknowledged by them, and then
+//!   never written.
+//! - *lazy*: nobody waits, but a restart would repeat something. It is due after a longer while.
+//! - *riding along*: a restart would hardly notice. It goes with the next batch, and at the end.
 //!
 //! One batch is under commit at a time; meanwhile the next one gathers.
 
@@ -13,29 +16,10 @@ use super::Broker;
 use super::change::{Batch, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord};
 use super::connection::ConnId;
 use super::message::{Message, Topic};
-use super::output::Output;
+use super::parked::Waiter;
+use super::policy::{Budget, CommitPolicy};
 use super::time::Instant;
 use super::topics::SessionKey;
-
-/// When the open batch is handed to the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CommitPolicy {
-    /// At most one commit in so many milliseconds: how long an acknowledgement may wait for company.
-    /// After a pause the first change is committed at once.
-    pub interval_ms: u64,
-    /// How long changes that nobody waits for may gather.
-    pub lazy_interval_ms: u64,
-    /// A batch of so many rows is handed over without waiting.
-    pub rows_max: usize,
-    /// Likewise one of so many bytes.
-    pub bytes_max: u64,
-}
-
-impl Default for CommitPolicy {
-    fn default() -> Self {
-        Self { interval_ms: 20, lazy_interval_ms: 1_000, rows_max: 1_000, bytes_max: 256 << 10 }
-    }
-}
 
 /// The open batch and what waits.
 #[derive(Debug)]
@@ -44,8 +28,14 @@ pub(super) struct Pending {
     batch: Batch,
     dirty: Vec<SessionKey>,
     bytes: u64,
+    /// Since when somebody waits for what only the commit can release.
     urgent_since: Option<Instant>,
     lazy_since: Option<Instant>,
+    /// Messages in the open batch or under commit whose publisher waits.
+    awaited: BTreeMap<Seq, (Instant, Waiter)>,
+    /// The first message of the open batch.
+    open_from: Seq,
+    budget: Budget,
     last_taken_at: Option<Instant>,
     /// What the store has taken and not yet confirmed, with the bytes of its messages.
     under_commit: Option<(Arc<Batch>, u64)>,
@@ -53,6 +43,9 @@ pub(super) struct Pending {
     /// Connections with outputs that wait, by batch: one that waits for the batch under commit may
     /// come after one that waits for the open batch.
     parked: BTreeSet<(u64, ConnId)>,
+    tickets: u64,
+    /// A publisher waits until less waits for the store.
+    pub is_room_awaited: bool,
     /// Clients whose stored session is over, until the batch that says so is committed.
     leaving: BTreeMap<Arc<str>, u64>,
 }
@@ -66,10 +59,15 @@ impl Pending {
             bytes: 0,
             urgent_since: None,
             lazy_since: None,
+            awaited: BTreeMap::new(),
+            open_from: Seq(0),
+            budget: Budget::new(policy.flash_budget_per_day),
             last_taken_at: None,
             under_commit: None,
             committed: 0,
             parked: BTreeSet::new(),
+            tickets: 0,
+            is_room_awaited: false,
             leaving: BTreeMap::new(),
         }
     }
@@ -92,15 +90,59 @@ impl Pending {
         row.or_else(|| under_commit?.0.messages.get(&seq))?.as_ref()
     }
 
-    /// A message that nobody needs any more. One that is still in the open batch is struck from it:
-    /// it is never written.
-    pub(super) fn remove_message(&mut self, now: Instant, seq: Seq) {
-        if let Some(Some(queued)) = self.batch.messages.remove(&seq) {
+    /// A message that nobody needs any more. One that is still in the open batch is struck from it
+    /// (true): it is never written. With it comes who waits for it.
+    pub(super) fn remove_message(&mut self, now: Instant, seq: Seq) -> (bool, Option<Waiter>) {
+        let is_open = if let Some(Some(queued)) = self.batch.messages.remove(&seq) {
             self.bytes -= queued.message.bytes();
+            true
         } else {
             self.batch.messages.insert(seq, None);
             self.lazy(now);
+            false
+        };
+        (is_open, self.awaited.remove(&seq).map(|(_, waiter)| waiter))
+    }
+
+    /// Whether a message stands in the open batch.
+    pub(super) fn is_open(&self, seq: Seq) -> bool {
+        self.batch.messages.get(&seq).is_some_and(Option::is_some)
+    }
+
+    /// Somebody waits until a message of the open batch is stored, or done.
+    pub(super) fn await_message(&mut self, now: Instant, seq: Seq, waiter: Waiter) {
+        self.awaited.insert(seq, (now, waiter));
+    }
+
+    /// Who waits for a message now waits for the commit.
+    pub(super) fn hold_to_commit(&mut self, now: Instant, seq: Seq) {
+        if self.awaited.remove(&seq).is_some() && seq >= self.open_from {
+            self.urgent(now);
         }
+    }
+
+    /// The number of the open batch.
+    pub(super) fn number(&self) -> u64 {
+        self.batch.number
+    }
+
+    /// Whether a batch is durable, and all before it.
+    pub(super) fn is_committed(&self, batch: u64) -> bool {
+        batch <= self.committed
+    }
+
+    pub(super) fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    pub(super) fn next_ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+
+    /// Outputs of this connection wait for this batch.
+    pub(super) fn wake_after(&mut self, batch: u64, id: ConnId) {
+        self.parked.insert((batch, id));
     }
 
     pub(super) fn put_retained(&mut self, topic: Topic, message: Option<Arc<Message>>) {
@@ -152,28 +194,34 @@ impl Pending {
         self.lazy_since.get_or_insert(now);
     }
 
-    fn is_urgent(&self) -> bool {
-        self.urgent_since.is_some()
-    }
-
     fn due(&self) -> Option<Instant> {
         if self.under_commit.is_some() {
             return None;
         }
-        let lazy = self.lazy_since.map(|at| at.plus_ms(self.policy.lazy_interval_ms));
-        let urgent = self.urgent_since.map(|at| {
-            if self.rows() >= self.policy.rows_max || self.bytes >= self.policy.bytes_max {
-                return at;
-            }
-            match self.last_taken_at {
-                Some(last) => at.max(last.plus_ms(self.policy.interval_ms)),
-                None => at,
-            }
-        });
-        match (urgent, lazy) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let allowed_at = self.allowed_at();
+        let earliest = if self.is_full() { allowed_at } else { self.next_at(allowed_at) };
+        let interval_ms = if self.is_full() { 0 } else { self.policy.interval_ms };
+        let awaited = self.awaited.range(self.open_from..).next();
+        let awaited = awaited.map(|(_, (at, _))| at.plus_ms(interval_ms).max(allowed_at));
+        let urgent = self.urgent_since.map(|at| at.max(earliest));
+        let lazy_interval_ms = self.policy.lazy_interval_ms;
+        let lazy = self.lazy_since.map(|at| at.plus_ms(lazy_interval_ms).max(allowed_at));
+        [urgent, awaited, lazy].into_iter().flatten().min()
+    }
+
+    /// When the budget allows the next commit; it stretches the interval so far and no further.
+    fn allowed_at(&self) -> Instant {
+        let latest = self.last_taken_at.map(|at| at.plus_ms(self.policy.interval_max_ms));
+        latest.unwrap_or_default().min(self.budget.allows_at())
+    }
+
+    fn next_at(&self, allowed_at: Instant) -> Instant {
+        let interval_ms = self.policy.interval_ms;
+        self.last_taken_at.map_or(allowed_at, |at| at.plus_ms(interval_ms).max(allowed_at))
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows() >= self.policy.rows_max || self.bytes >= self.policy.bytes_max
     }
 
     fn rows(&self) -> usize {
@@ -196,6 +244,7 @@ impl Broker {
         self.pending.batch.number = number + 1;
         self.pending.urgent_since = None;
         self.pending.lazy_since = None;
+        self.pending.open_from = self.next_seq;
         self.pending.last_taken_at = Some(now);
         batch.sessions.append(&mut self.dirty_records());
         batch.next_seq = self.next_seq;
@@ -207,75 +256,55 @@ impl Broker {
     }
 
     /// The store has made this batch durable, and all before it; it wrote so many bytes for it.
-    pub fn handle_committed(&mut self, now: Instant, number: u64, _written_bytes: u64) {
+    pub fn handle_committed(&mut self, now: Instant, number: u64, written_bytes: u64) {
         self.end_stall(now);
         self.pending.committed = number;
-        self.pending.under_commit = None;
+        self.pending.budget.spend(now, written_bytes);
+        if let Some((batch, _)) = self.pending.under_commit.take() {
+            for seq in batch.messages.keys() {
+                self.pending.awaited.remove(seq);
+            }
+        }
         self.pending.leaving.retain(|_, batch| *batch > number);
         while let Some((_, id)) = self.pending.pop_parked(number) {
-            self.release_parked(now, id);
+            self.release_committed(now, id);
         }
         self.wake_waiting();
         self.take_up_held(now);
     }
 
-    /// Gives out what a connection's client may get now that `committed` is what it is.
-    fn release_parked(&mut self, now: Instant, id: ConnId) {
-        let committed = self.pending.committed;
-        let Some(connection) = self.connection_mut(id) else { return };
-        while let Some((_, output)) =
-            connection.parked.pop_front_if(|(batch, _)| *batch <= committed)
-        {
-            connection.push(output);
-        }
-        let (session, is_accepted) = (connection.session, connection.is_accepted);
-        self.wake(id);
-        match session {
-            Some(session) if is_accepted => self.send_retained_ahead(now, session),
-            Some(session) => self.accept(now, id, session),
-            None => {}
-        }
-    }
-
-    /// An output that leaves when `batch` is committed (0: at once), and never before what was
-    /// given here for the same connection earlier.
-    pub(super) fn push_after(&mut self, id: ConnId, batch: u64, output: Output) {
-        let committed = self.pending.committed;
-        let Some(connection) = self.connection_mut(id) else { return };
-        if batch <= committed && connection.parked.is_empty() {
-            self.push_output(id, output);
-            return;
-        }
-        let newest = connection.parked.back().map_or(0, |(batch, _)| *batch);
-        let batch = batch.max(newest);
-        connection.parked.push_back((batch, output));
-        if batch > newest {
-            self.pending.parked.insert((batch, id));
-        }
-    }
-
-    /// Whether a batch is durable, and all before it.
-    pub(super) fn is_committed(&self, batch: u64) -> bool {
-        batch <= self.pending.committed
-    }
-
     /// The batch after whose commit all that is known now is durable; 0: it is already.
     pub(super) fn all_durable_after(&self) -> u64 {
-        if self.pending.is_urgent() {
+        if self.pending.urgent_since.is_some() {
             self.pending.batch.number
         } else {
             self.pending.under_commit.as_ref().map_or(0, |(batch, _)| batch.number)
         }
     }
 
-    /// Has the row of a session written with the open batch.
+    /// Has the row of a session written with the open batch: a restart needs what has changed.
     pub(super) fn touch_session(&mut self, now: Instant, key: SessionKey) {
         let session = &mut self.sessions[key as usize];
-        if !session.is_dirty
-            && (session.is_stored || session.is_durable() || session.will.is_some())
-        {
+        if session.is_stored || session.is_durable() || session.will.is_some() {
+            session.needs_row = true;
+            self.note_flight(key);
+            self.pending.lazy(now);
+        }
+    }
+
+    /// A QoS 1 message has been given a packet identifier. Where the message is stored, the row of
+    /// its session rides along, so that it comes with the same identifier, and DUP, after a restart.
+    pub(super) fn note_flight(&mut self, key: SessionKey) {
+        let session = &mut self.sessions[key as usize];
+        if !session.is_dirty {
             session.is_dirty = true;
             self.pending.dirty.push(key);
+        }
+    }
+
+    /// The program ends: what rides along is to be written too.
+    pub(super) fn commit_what_rides(&mut self, now: Instant) {
+        if !self.pending.dirty.is_empty() {
             self.pending.lazy(now);
         }
     }
@@ -289,6 +318,9 @@ impl Broker {
                 continue;
             };
             session.is_dirty = false;
+            if !std::mem::take(&mut session.needs_row) && !session.has_stored_flight() {
+                continue;
+            }
             let keeps = session.is_durable() || session.will.is_some();
             if keeps || session.is_stored {
                 records.insert(session.id, keeps.then(|| session.record(self.next_seq)));

@@ -1,10 +1,12 @@
 //! PUBLISH from a client.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use outpost_protocol::{PacketId, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode};
 
+use super::change::Seq;
 use super::connection::ConnId;
 use super::event::Event;
 use super::message::{Message, Topic};
@@ -20,6 +22,13 @@ enum Taken {
     Handled(Handled),
     /// A full queue has no room for it, and its publisher cannot be told.
     NoRoom,
+}
+
+/// What the acknowledgement of a PUBLISH promises.
+struct Promised {
+    /// Messages for durable sessions; they may be done already.
+    messages: Range<Seq>,
+    is_retained_stored: bool,
 }
 
 impl Broker {
@@ -91,8 +100,10 @@ impl Broker {
         let message = Arc::new(message(now, topic, publish));
         self.counters.messages_received += 1;
         let is_retained_stored = message.retain && self.retain(now, &message);
+        let first = self.next_seq;
         let routed = self.route(now, &message, &matches, Origin::Client(session));
-        self.acknowledge_publish(now, id, session, publish, routed, is_retained_stored);
+        let promised = Promised { messages: first..self.next_seq, is_retained_stored };
+        self.acknowledge_publish(now, id, session, publish, routed, promised);
         Taken::Handled(Handled::Done)
     }
 
@@ -250,6 +261,7 @@ impl Broker {
             return Some(Taken::Handled(self.refuse(now, id, publish, ReasonCode::QuotaExceeded)));
         }
         if is_backlogged {
+            self.pending.is_room_awaited = true;
             // The store cannot keep up: the publisher's own TCP window slows it down.
             return Some(Taken::Handled(self.wait(now, id)));
         }
@@ -314,7 +326,8 @@ impl Broker {
                         self.sessions[session as usize].received.insert(packet_id);
                     }
                 }
-                self.push_ack(id, 0, kind, packet_id, reason);
+                let ack = self.new_ack(id, kind, packet_id, reason);
+                self.push_after(id, 0, ack);
                 Handled::Done
             }
             Some(_) => self.fail(now, id, reason, "a table of the broker is full"),
@@ -340,40 +353,44 @@ impl Broker {
         session: SessionKey,
         publish: &Publish<'_>,
         routed: Routed,
-        is_retained_stored: bool,
+        promised: Promised,
     ) {
         let Some(packet_id) = publish.packet_id else {
             return;
         };
-        let mut is_stored = routed.is_stored || is_retained_stored;
+        let mut needs_commit = promised.is_retained_stored;
         if publish.qos == QoS::ExactlyOnce {
             self.sessions[session as usize].received.insert(packet_id);
             if self.sessions[session as usize].is_durable() {
                 self.touch_session(now, session);
-                is_stored = true;
+                needs_commit = true;
             }
         }
-        let after = if is_stored { self.pending.urgent(now) } else { 0 };
         let reason = if routed.receivers == 0 && self.is_v5(id) {
             ReasonCode::NoMatchingSubscribers
         } else {
             ReasonCode::Success
         };
-        self.push_ack(id, after, ack_kind(publish.qos), packet_id, reason);
+        let ack = self.new_ack(id, ack_kind(publish.qos), packet_id, reason);
+        if needs_commit {
+            let after = self.pending.urgent(now);
+            self.push_after(id, after, ack);
+        } else {
+            self.push_after_messages(now, id, promised.messages, ack);
+        }
     }
 
-    fn push_ack(
+    fn new_ack(
         &mut self,
         id: ConnId,
-        after: u64,
         kind: AckKind,
         packet_id: PacketId,
         reason: ReasonCode,
-    ) {
+    ) -> Output {
         if kind == AckKind::PubAck {
             self.connections[id.index()].unacknowledged += 1;
         }
-        self.push_after(id, after, Output::Ack(kind, packet_id, reason));
+        Output::Ack(kind, packet_id, reason)
     }
 }
 

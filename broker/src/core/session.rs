@@ -57,8 +57,10 @@ pub(super) struct Session {
     pub is_stored: bool,
     /// By that row it outlives its connection.
     pub is_stored_durable: bool,
-    /// Its row is to be written with the open batch.
+    /// It stands in the list of those whose row may have to be written with the open batch.
     pub is_dirty: bool,
+    /// A restart needs its row as it is now.
+    pub needs_row: bool,
 }
 
 /// A QoS 1 or 2 message for one session.
@@ -140,9 +142,15 @@ impl Session {
             is_stored: false,
             is_stored_durable: false,
             is_dirty: false,
+            needs_row: false,
             done: Vec::new(),
             is_awaited: false,
         }
+    }
+
+    /// Whether a message is in flight that may be in the store.
+    pub(super) fn has_stored_flight(&self) -> bool {
+        self.flights().any(|i| i.queued.as_ref().is_some_and(|queued| queued.seq.is_some()))
     }
 
     /// It outlives its connection, and a restart.

@@ -41,6 +41,10 @@ pub struct Counters {
     pub store_salvaged: u64,
     /// Rows of that store that could not be.
     pub store_lost: u64,
+    /// Messages that were never stored, as their receivers acknowledged them before.
+    pub elided: u64,
+    /// Acknowledgements given before a commit, as nobody needed the message any more.
+    pub released_early: u64,
     /// Messages refused with a reason code.
     pub refused: u64,
 }

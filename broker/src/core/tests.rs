@@ -5,6 +5,7 @@ mod alias;
 mod bed;
 mod check;
 mod crash;
+mod elision;
 mod expiry;
 mod flows;
 mod limits;

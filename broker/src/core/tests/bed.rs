@@ -430,6 +430,7 @@ impl Bed {
 
     /// Commits until there is nothing left to commit, and compares the store with the core.
     pub(super) fn commit(&mut self) {
+        self.broker.commit_what_rides(self.now);
         while self.begin_commit() {
             self.end_commit();
         }

@@ -111,6 +111,26 @@ impl Oracle {
         message.is_acknowledged = true;
     }
 
+    /// What is acknowledged is in the store, or all those have it who need it. `clients`: which
+    /// session each has, and the QoS of its subscriptions.
+    pub(super) fn check_safe(&self, index: usize, is_stored: bool, clients: &[(u32, QoS)]) {
+        let message = &self.messages[index];
+        let Some(expected) = &message.expected else { return };
+        if is_stored || message.expires {
+            return;
+        }
+        for session in &expected.sessions {
+            let (incarnation, qos) = clients[session.0];
+            let is_kept = incarnation == session.1 && qos.min(message.qos) > QOS_0;
+            let is_delivered = self.delivered.contains_key(&(*session, index));
+            assert!(!is_kept || is_delivered, "{index} is acknowledged, and {session:?} lacks it");
+        }
+        if !expected.members.is_empty() && message.members_lost == self.members_lost {
+            let is_delivered = self.delivered.keys().any(|(_, delivered)| *delivered == index);
+            assert!(is_delivered, "{index} is acknowledged, and no member has it");
+        }
+    }
+
     /// A session that was a member of the shared subscription is over. What it had taken of QoS 2
     /// is over with it [MQTT-4.8.2-5].
     pub(super) fn member_is_lost(&mut self) {
