@@ -293,10 +293,11 @@ fn prepare_bridge(broker: &mut Broker, now: Instant, bridge: &BridgeConfig) {
 fn commit_policy(store: &config::Store) -> CommitPolicy {
     CommitPolicy {
         interval_ms: store.commit_interval_ms,
+        interval_max_ms: store.commit_interval_max_ms,
+        flash_budget_per_day: store.flash_budget_per_day,
         lazy_interval_ms: store.lazy_commit_interval_ms,
         rows_max: usize::try_from(store.commit_ops_max).unwrap_or(usize::MAX),
         bytes_max: store.commit_bytes_max,
-        ..CommitPolicy::default()
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct FileAuth {
 pub(super) struct FileStore {
     pub(super) path: Key<String>,
     pub(super) commit_interval_ms: Key<Int>,
+    pub(super) commit_interval_max_ms: Key<Int>,
+    pub(super) flash_budget_per_day: Key<Bytes>,
     pub(super) commit_ops_max: Key<Int>,
     pub(super) commit_bytes_max: Key<Bytes>,
     pub(super) cache_bytes: Key<Bytes>,

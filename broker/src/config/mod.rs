@@ -88,9 +88,14 @@ pub struct AuthConfig {
 pub struct Store {
     /// The data directory.
     pub path: PathBuf,
-    /// Milliseconds that changes gather before a commit that somebody waits for; 0: only those
-    /// gather that come while the commit before is under way.
+    /// Milliseconds that changes gather before a commit that somebody waits for, and that receivers
+    /// have to acknowledge a message before it is stored; 0: only those gather that come while the
+    /// commit before is under way.
     pub commit_interval_ms: u64,
+    /// Milliseconds that the flash budget may stretch the interval to.
+    pub commit_interval_max_ms: u64,
+    /// Bytes that may be written to the data directory in a day; 0: as many as it takes.
+    pub flash_budget_per_day: u64,
     /// So many changes are committed without waiting for the interval to end.
     pub commit_ops_max: u32,
     /// So many bytes of changes are committed without waiting for the interval to end.
@@ -266,6 +271,8 @@ impl Store {
         Self {
             path,
             commit_interval_ms: 20,
+            commit_interval_max_ms: 10_000,
+            flash_budget_per_day: 0,
             commit_ops_max: 1_000,
             commit_bytes_max: 256 << 10,
             cache_bytes: 8 << 20,

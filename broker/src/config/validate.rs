@@ -143,6 +143,8 @@ impl Check<'_, '_> {
         }
         Store {
             commit_interval_ms: int!(commit_interval_ms, 0..=60_000),
+            commit_interval_max_ms: int!(commit_interval_max_ms, 0..=3_600_000),
+            flash_budget_per_day: bytes!(flash_budget_per_day, 0..=TIB),
             commit_ops_max: int!(commit_ops_max, 1..=1_000_000),
             commit_bytes_max: bytes!(commit_bytes_max, KIB..=GIB),
             cache_bytes: bytes!(cache_bytes, MIB..=64 * GIB),

@@ -61,6 +61,12 @@ pub enum Event {
         /// How long it could not, in milliseconds.
         lasted_ms: u64,
     },
+    /// More is written than the flash budget allows, and no acknowledgement may wait any longer for
+    /// it. Told once an hour.
+    BudgetExceeded {
+        /// Bytes written above it, at most an hour's share.
+        excess_bytes: u64,
+    },
     /// A message was not taken, or dropped, for want of room.
     Full {
         /// Whose queue or which table.

@@ -15,11 +15,15 @@ use std::sync::Arc;
 use super::Broker;
 use super::change::{Batch, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord};
 use super::connection::ConnId;
+use super::event::Event;
 use super::message::{Message, Topic};
 use super::parked::Waiter;
 use super::policy::{Budget, CommitPolicy};
 use super::time::Instant;
 use super::topics::SessionKey;
+
+/// How often it is told that the budget is exceeded.
+const TELL_EVERY_MS: u64 = 3_600_000;
 
 /// The open batch and what waits.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ pub(super) struct Pending {
     /// The first message of the open batch.
     open_from: Seq,
     budget: Budget,
+    excess_told_at: Option<Instant>,
     last_taken_at: Option<Instant>,
     /// What the store has taken and not yet confirmed, with the bytes of its messages.
     under_commit: Option<(Arc<Batch>, u64)>,
@@ -62,6 +67,7 @@ impl Pending {
             awaited: BTreeMap::new(),
             open_from: Seq(0),
             budget: Budget::new(policy.flash_budget_per_day),
+            excess_told_at: None,
             last_taken_at: None,
             under_commit: None,
             committed: 0,
@@ -211,8 +217,13 @@ impl Pending {
 
     /// When the budget allows the next commit; it stretches the interval so far and no further.
     fn allowed_at(&self) -> Instant {
-        let latest = self.last_taken_at.map(|at| at.plus_ms(self.policy.interval_max_ms));
-        latest.unwrap_or_default().min(self.budget.allows_at())
+        self.latest_at().min(self.budget.allows_at())
+    }
+
+    /// When the next commit is to be, whatever the budget says.
+    fn latest_at(&self) -> Instant {
+        let interval_max_ms = self.policy.interval_max_ms;
+        self.last_taken_at.map_or(Instant(0), |at| at.plus_ms(interval_max_ms))
     }
 
     fn next_at(&self, allowed_at: Instant) -> Instant {
@@ -259,7 +270,7 @@ impl Broker {
     pub fn handle_committed(&mut self, now: Instant, number: u64, written_bytes: u64) {
         self.end_stall(now);
         self.pending.committed = number;
-        self.pending.budget.spend(now, written_bytes);
+        self.spend_budget(now, written_bytes);
         if let Some((batch, _)) = self.pending.under_commit.take() {
             for seq in batch.messages.keys() {
                 self.pending.awaited.remove(seq);
@@ -271,6 +282,18 @@ impl Broker {
         }
         self.wake_waiting();
         self.take_up_held(now);
+    }
+
+    fn spend_budget(&mut self, now: Instant, written_bytes: u64) {
+        let pending = &mut self.pending;
+        pending.budget.spend(now, written_bytes);
+        let latest = pending.latest_at();
+        let is_told = pending.excess_told_at.is_some_and(|at| now.since_ms(at) < TELL_EVERY_MS);
+        if pending.budget.allows_at() > latest && !is_told {
+            pending.excess_told_at = Some(now);
+            let (_, excess_bytes) = pending.budget.balance(now);
+            self.push_event(Event::BudgetExceeded { excess_bytes });
+        }
     }
 
     /// The batch after whose commit all that is known now is durable; 0: it is already.

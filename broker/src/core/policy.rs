@@ -71,7 +71,6 @@ impl Budget {
         self.paid_at
     }
 
-    #[allow(dead_code, reason = "for the status topics")]
     /// Bytes that may be written now, and those that were written above the budget.
     pub(super) fn balance(&self, now: Instant) -> (u64, u64) {
         let bytes = |ms: u64| {

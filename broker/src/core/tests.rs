@@ -10,6 +10,7 @@ mod expiry;
 mod flows;
 mod limits;
 mod ordering;
+mod policy;
 mod properties;
 mod queue_full;
 mod resume;

@@ -254,6 +254,13 @@ fn log(event: Event) {
         Event::StoreRecovered { lasted_ms } => {
             warn!(lasted_s = lasted_ms / 1000, "the store can write again");
         }
+        Event::BudgetExceeded { excess_bytes } => {
+            warn!(
+                excess_bytes,
+                "more is written than store.flash_budget_per_day allows; \
+                 store.commit_interval_max_ms keeps commits from waiting longer"
+            );
+        }
         Event::Full { what, done, times } => warn!(%what, done, times, "a limit is reached"),
     }
 }
