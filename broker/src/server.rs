@@ -15,7 +15,7 @@ use outpost_bridge::status::BridgeStatus;
 use outpost_protocol::{QoS, RetainHandling, SubscribeFilter, SubscriptionOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, info, warn};
@@ -32,7 +32,8 @@ use crate::net::listener::{Census, Listener};
 use crate::net::local::LocalConnector;
 use crate::net::shared::Shared;
 use crate::store::{
-    Count, Found, RedbStore, Salvaged, StoreError, StoreOptions, salvage, spawn_writer,
+    Count, Found, RedbStore, Salvaged, Store, StoreError, StoreOptions, salvage, spawn_reader,
+    spawn_writer,
 };
 use crate::tls;
 
@@ -98,9 +99,10 @@ struct Server {
     /// Told `true` when the bridges are to take their leave.
     leave: watch::Sender<bool>,
     writer: std::thread::JoinHandle<()>,
+    reader: std::thread::JoinHandle<()>,
     terminate: Signal,
     interrupt: Signal,
-    store_failure: oneshot::Receiver<StoreError>,
+    store_failure: mpsc::Receiver<StoreError>,
 }
 
 impl Server {
@@ -132,12 +134,15 @@ impl Server {
         let terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
         let interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
         let sockets = bind(&config).await?;
-        let (failed, store_failure) = oneshot::channel();
-        let on_failure = move |error| {
+        // One from each thread of the store at most.
+        let (failed, store_failure) = mpsc::channel(2);
+        let on_failure = || {
+            let failed = failed.clone();
             // The receiver lives as long as the server waits for it.
-            let _ = failed.send(error);
+            move |error| drop(failed.try_send(error))
         };
-        let writer = spawn_writer(Box::new(store), shared.clone(), on_failure);
+        let reader = spawn_reader(store.reader(), shared.clone(), on_failure());
+        let writer = spawn_writer(Box::new(store), shared.clone(), on_failure());
         let mut tasks = JoinSet::new();
         let timers = shared.clone();
         tasks.spawn(async move { timers.run_timers().await });
@@ -157,7 +162,17 @@ impl Server {
         }
         let (leave, _) = watch::channel(false);
         let bridges = start_bridges(config.bridges, remotes, &door, &leave);
-        Ok(Self { shared, tasks, bridges, leave, writer, terminate, interrupt, store_failure })
+        Ok(Self {
+            shared,
+            tasks,
+            bridges,
+            leave,
+            writer,
+            reader,
+            terminate,
+            interrupt,
+            store_failure,
+        })
     }
 
     /// Until the broker is told to end, or has to.
@@ -165,7 +180,7 @@ impl Server {
         tokio::select! {
             _ = self.terminate.recv() => info!("SIGTERM: ending"),
             _ = self.interrupt.recv() => info!("SIGINT: ending"),
-            Ok(failure) = &mut self.store_failure => {
+            Some(failure) = self.store_failure.recv() => {
                 error!(%failure, "nothing more is acknowledged: ending");
                 return Err(failure.into());
             }
@@ -182,11 +197,11 @@ impl Server {
         let _ = tokio::time::timeout(FAREWELL, left).await;
         self.bridges.shutdown().await;
         self.shared.enter(None, |core| core.broker.handle_shutdown(core.now));
-        let writer = self.writer;
+        let (writer, reader) = (self.writer, self.reader);
         self.shared.end();
-        let joined = tokio::task::spawn_blocking(move || writer.join());
+        let joined = tokio::task::spawn_blocking(move || (writer.join(), reader.join()));
         tokio::time::sleep(FAREWELL).await;
-        // A writer that panicked has said so.
+        // One that panicked has said so.
         let _ = joined.await;
         if let Ok(failure) = self.store_failure.try_recv() {
             error!(%failure, "what was not acknowledged is not stored");
@@ -244,14 +259,6 @@ fn restore(
     clock: Clock,
 ) -> Result<(RedbStore, Broker), StoreError> {
     let mut store = RedbStore::open(&config.store.path, options)?;
-    let loaded = store.load_all()?;
-    info!(
-        path = %config.store.path.display(),
-        sessions = loaded.sessions.len(),
-        messages = loaded.messages.len(),
-        retained = loaded.retained.len(),
-        "store opened"
-    );
     let settings = Settings {
         limits: config.limits.clone(),
         commit: commit_policy(&config.store),
@@ -261,7 +268,11 @@ fn restore(
     };
     let now = clock.now();
     let mut broker = Broker::new(now, settings);
-    broker.handle_loaded(now, loaded);
+    let mut restoring = broker.restore(now);
+    let numbers = store.load(&mut restoring)?;
+    restoring.finish(numbers);
+    let (sessions, messages, retained) = broker.totals();
+    info!(path = %config.store.path.display(), sessions, messages, retained, "store opened");
     let bridges: Vec<String> = config.bridges.iter().map(BridgeConfig::client_id).collect();
     broker.end_internal_sessions_except(now, &bridges);
     config.bridges.iter().for_each(|bridge| prepare_bridge(&mut broker, now, bridge));

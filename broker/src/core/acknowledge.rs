@@ -4,6 +4,7 @@ use outpost_protocol::{Ack, PacketId, PubRec, PubRel, ReasonCode, SendStep};
 
 use super::connection::ConnId;
 use super::output::{AckKind, Output};
+use super::session::Content;
 use super::time::Instant;
 use super::topics::SessionKey;
 use super::{Broker, Handled};
@@ -80,18 +81,19 @@ impl Broker {
         match inflight.state.handle(ack, reason) {
             Ok(SendStep::Done) => {
                 let landed = session.land(packet_id).expect("it was found just now");
-                match &landed.queued {
-                    Some(queued) => self.finish(now, key, queued),
-                    None => self.touch_session(now, key),
+                match &landed.content {
+                    Content::Message(queued) => self.finish(now, key, queued),
+                    Content::Number(seq) => self.finish_number(now, key, *seq),
+                    Content::Released => self.touch_session(now, key),
                 }
                 self.pump(now, key);
                 self.send_retained_ahead(now, key);
                 Handled::Done
             }
             Ok(SendStep::SendPubRel) => {
-                let queued = inflight.queued.take();
+                let content = std::mem::replace(&mut inflight.content, Content::Released);
                 let is_durable = session.is_durable();
-                if let Some(queued) = queued {
+                if let Content::Message(queued) = content {
                     self.finish(now, key, &queued);
                 }
                 self.touch_session(now, key);

@@ -268,9 +268,12 @@ impl Broker {
 
     pub(super) fn insert_session(&mut self, session: Session) -> SessionKey {
         let (id, client_id) = (session.id, session.client_id.clone());
+        let has_name = !session.has_ended;
         let key = self.sessions.insert(session);
         let key = SessionKey::try_from(key).expect("fewer sessions than sessions_max");
-        self.clients.insert(client_id, key);
+        if has_name {
+            self.clients.insert(client_id, key);
+        }
         self.session_keys.insert(id, key);
         key
     }
@@ -303,6 +306,7 @@ impl Broker {
         let receive_maximum = connect.properties.receive_maximum().unwrap_or(u16::MAX);
         let session = &mut self.sessions[key as usize];
         session.connection = Some(id);
+        session.sweep = None;
         session.expiry_interval_s = expiry_s;
         session.expires_at = None;
         session.window = receive_maximum.min(limits.inflight_max).max(1);

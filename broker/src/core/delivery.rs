@@ -4,14 +4,25 @@ use std::sync::Arc;
 
 use outpost_protocol::{PacketId, QoS, ReasonCode};
 
+use super::Broker;
 use super::change::{QueuedMessage, Seq, SubscriptionRecord, Target};
 use super::connection::ConnId;
+use super::ledger::Entry;
 use super::message::Message;
 use super::output::{AckKind, Delivery, Output};
-use super::session::Queued;
+use super::queue::Queued;
+use super::session::{Content, Resend};
 use super::time::Instant;
 use super::topics::SessionKey;
-use super::{Broker, Waiting};
+
+/// What became of a packet of a former connection.
+enum Resent {
+    Sent,
+    /// It has to be read from the store first.
+    Waits,
+    /// There is none.
+    None,
+}
 
 impl Broker {
     /// Sends a QoS 0 message to a session that is connected. A connection that is too slow does not
@@ -53,17 +64,34 @@ impl Broker {
     }
 
     /// Puts a QoS 1 or 2 message behind what waits for a session, and sends what may be sent.
-    pub(super) fn enqueue(&mut self, now: Instant, key: SessionKey, queued: Queued) {
-        if queued.seq.is_none() && self.is_full(key, queued.message.bytes()) {
-            // Nothing of it is stored: this session ends with its connection, and is slow.
-            self.counters.dropped_full += 1;
-            self.push_full_event(now, key, "the newest message was dropped");
-            return;
-        }
+    pub(super) fn enqueue(&mut self, now: Instant, key: SessionKey, mut queued: Queued) {
+        let bytes = queued.message.bytes();
         if queued.seq.is_none() {
-            self.waiting_bytes += queued.message.bytes();
+            if self.is_full(key, bytes) {
+                // Nothing of it is stored: this session ends with its connection, and is slow.
+                self.counters.dropped_full += 1;
+                self.push_full_event(now, key, "the newest message was dropped");
+                return;
+            }
+            let session = &self.sessions[key as usize];
+            if session.queue.is_whole() {
+                self.memory_bytes += bytes;
+            } else {
+                // It was durable once: behind what it still has in the store.
+                let target = queued.target(session.id);
+                queued.seq = Some(self.reside(now, &queued.message, vec![target]));
+            }
         }
-        self.sessions[key as usize].enqueue(queued);
+        let session = &mut self.sessions[key as usize];
+        match queued.seq {
+            Some(seq) if !session.takes_into_memory() => {
+                if queued.share.is_some() {
+                    session.shared.insert(seq);
+                }
+                session.queue.push_number(seq, bytes);
+            }
+            _ => session.queue.push(queued),
+        }
         self.pump(now, key);
     }
 
@@ -74,14 +102,35 @@ impl Broker {
         message: &Arc<Message>,
         targets: Vec<Target>,
     ) -> Seq {
+        let (seq, row) = self.new_row(now, message, targets);
+        self.pending.put_message(seq, row);
+        seq
+    }
+
+    /// Keeps a message for sessions in memory, where it is found by its number. The number.
+    pub(super) fn reside(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+        targets: Vec<Target>,
+    ) -> Seq {
+        let (seq, row) = self.new_row(now, message, targets);
+        self.resident.insert(seq, row);
+        seq
+    }
+
+    fn new_row(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+        targets: Vec<Target>,
+    ) -> (Seq, QueuedMessage) {
         let seq = self.next_seq;
         self.next_seq = Seq(seq.0 + 1);
         let sessions = u32::try_from(targets.len()).expect("fewer targets than sessions");
-        self.waiting_bytes += message.bytes();
-        self.waiting.insert(seq, Waiting { sessions, bytes: message.bytes() });
-        let (message, arrived_at) = (message.clone(), Some(now));
-        self.pending.put_message(seq, QueuedMessage { message, arrived_at, targets });
-        seq
+        let (bytes, expires_at) = (message.bytes(), message.expires_at);
+        self.ledger.insert(seq, Entry { bytes, arrived_at: now, expires_at, sessions });
+        (seq, QueuedMessage { message: message.clone(), arrived_at: Some(now), targets })
     }
 
     /// Sends from the queue while the window is open.
@@ -91,11 +140,15 @@ impl Broker {
             return;
         }
         while self.sessions[key as usize].has_window() {
-            if self.resend_next(key, id) {
-                continue;
+            match self.resend_next(key, id) {
+                Resent::Sent => continue,
+                Resent::Waits => break,
+                Resent::None => {}
             }
-            let session = &mut self.sessions[key as usize];
-            let Some(queued) = session.dequeue() else { break };
+            if self.sessions[key as usize].queue.front().is_none() {
+                self.fill_head(key);
+            }
+            let Some(queued) = self.sessions[key as usize].queue.pop() else { break };
             if queued.message.is_expired(now) {
                 self.counters.dropped_expired += 1;
                 self.finish(now, key, &queued);
@@ -107,33 +160,53 @@ impl Broker {
                 self.send(now, key, id, queued);
             }
         }
+        self.request_load(key);
         self.announce_room(key);
     }
 
     /// A session is done with a message, delivered or not.
     pub(super) fn finish(&mut self, now: Instant, key: SessionKey, queued: &Queued) {
-        let Some(seq) = queued.seq else {
-            self.waiting_bytes -= queued.message.bytes();
-            return;
-        };
+        match queued.seq {
+            Some(seq) => self.finish_number(now, key, seq),
+            None => self.memory_bytes -= queued.message.bytes(),
+        }
+    }
+
+    /// Likewise one that is known by its number.
+    pub(super) fn finish_number(&mut self, now: Instant, key: SessionKey, seq: Seq) {
         self.sessions[key as usize].finish(seq);
         if !self.release_message(now, seq) {
             self.touch_session(now, key);
         }
     }
 
-    /// One session fewer waits for a stored message. True: it was the last. The row of the message
-    /// goes, which says to a restart all that the session's row would say.
+    /// One session fewer waits for a message. True: it was the last. The row of the message goes,
+    /// which says to a restart all that the session's row would say.
     pub(super) fn release_message(&mut self, now: Instant, seq: Seq) -> bool {
-        let Some(waiting) = self.waiting.get_mut(&seq) else { return true };
-        waiting.sessions -= 1;
-        if waiting.sessions > 0 {
+        if !self.ledger.release(seq) {
             return false;
         }
-        self.waiting_bytes -= waiting.bytes;
-        self.waiting.remove(&seq);
-        self.forget_message(now, seq);
+        if self.resident.remove(&seq).is_none() {
+            self.forget_message(now, seq);
+        }
         true
+    }
+
+    /// The same of many at once: their rows go little by little.
+    pub(super) fn release_many(&mut self, now: Instant, seqs: Vec<Seq>) {
+        for seq in seqs {
+            if !self.ledger.release(seq) || self.resident.remove(&seq).is_some() {
+                continue;
+            }
+            if self.pending.find_message(seq).is_some() {
+                self.forget_message(now, seq);
+            } else {
+                self.stale.insert(seq);
+            }
+        }
+        if !self.stale.is_empty() {
+            self.pending.lazy(now);
+        }
     }
 
     /// Whether the queue of a session takes no message of so many bytes.
@@ -146,23 +219,54 @@ impl Broker {
         let limits = &self.settings.limits;
         let session = &self.sessions[key as usize];
         session.messages() >= limits.queue_messages_max as usize
-            || session.queue_bytes() + bytes > limits.queue_bytes_max
+            || session.queue.bytes() + bytes > limits.queue_bytes_max
     }
 
     /// Whether it would go beyond the limit of all queues together.
     pub(super) fn is_full_in_all(&self, bytes: u64) -> bool {
-        self.waiting_bytes + bytes > self.settings.limits.queue_total_bytes_max
+        self.waiting_bytes() + bytes > self.settings.limits.queue_total_bytes_max
+    }
+
+    /// Bytes of all messages that wait, each counted once.
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        self.ledger.bytes() + self.memory_bytes
     }
 
     /// Drops what has expired at the front of a queue. True: there was something.
     pub(super) fn drop_expired(&mut self, now: Instant, key: SessionKey) -> bool {
         let mut has_dropped = false;
-        while let Some(queued) = self.sessions[key as usize].dequeue_expired(now) {
+        while self.is_front_expired(now, key) && self.drop_front(now, key).is_some() {
             self.counters.dropped_expired += 1;
-            self.finish(now, key, &queued);
             has_dropped = true;
         }
         has_dropped
+    }
+
+    fn is_front_expired(&self, now: Instant, key: SessionKey) -> bool {
+        let queue = &self.sessions[key as usize].queue;
+        match (queue.front(), queue.first_number()) {
+            (Some(queued), _) => queued.message.is_expired(now),
+            (None, Some(seq)) => {
+                let expires_at = self.ledger.find(seq).and_then(|entry| entry.expires_at);
+                expires_at.is_some_and(|at| at <= now)
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// Takes what waits longest out of a queue. Its bytes.
+    pub(super) fn drop_front(&mut self, now: Instant, key: SessionKey) -> Option<u64> {
+        let session = &mut self.sessions[key as usize];
+        if let Some(queued) = session.queue.pop() {
+            self.finish(now, key, &queued);
+            return Some(queued.message.bytes());
+        }
+        let seq = session.queue.first_number()?;
+        let bytes = self.ledger.find(seq).map_or(0, |entry| entry.bytes);
+        session.queue.remove_number(seq, bytes);
+        session.shared.remove(seq);
+        self.finish_number(now, key, seq);
+        Some(bytes)
     }
 
     /// Retained messages for subscriptions made, as far as window and buffer allow. The rest follows
@@ -175,7 +279,7 @@ impl Broker {
             else {
                 return;
             };
-            let is_open = session.has_window() && session.queue_is_empty();
+            let is_open = session.has_window() && session.queue.is_empty();
             let connection = &self.connections[id.index()];
             // SUBACK goes first.
             if connection.output_bytes > budget || !connection.parked.is_empty() {
@@ -235,19 +339,20 @@ impl Broker {
         self.enqueue(now, key, queued);
     }
 
-    /// Sends the next packet that was in flight on a former connection. False: there is none.
-    fn resend_next(&mut self, key: SessionKey, id: ConnId) -> bool {
+    /// Sends the next packet that was in flight on a former connection.
+    fn resend_next(&mut self, key: SessionKey, id: ConnId) -> Resent {
         let durable_after = self.all_durable_after();
+        self.fill_resend(key);
         let session = &mut self.sessions[key as usize];
         let is_durable = session.is_durable();
-        let Some(inflight) = session.take_off_again() else { return false };
+        let inflight = match session.take_off_again() {
+            Resend::Now(inflight) => inflight,
+            Resend::Absent => return Resent::Waits,
+            Resend::None => return Resent::None,
+        };
         let packet_id = inflight.packet_id;
-        match &inflight.queued {
-            None => {
-                let pubrel = Output::Ack(AckKind::PubRel, packet_id, ReasonCode::Success);
-                self.push_after(id, durable_after, pubrel);
-            }
-            Some(queued) => {
+        match &inflight.content {
+            Content::Message(queued) => {
                 // [MQTT-3.3.1-1]: perhaps it was parked and never left; DUP does no harm then.
                 let output = Output::Publish(queued.delivery(packet_id, true));
                 // Its identifier may not be durable yet, if the connection changed in between.
@@ -256,8 +361,12 @@ impl Broker {
                 let after = if waits { durable_after } else { 0 };
                 self.push_publish_after(id, after, output, true);
             }
+            Content::Released | Content::Number(_) => {
+                let pubrel = Output::Ack(AckKind::PubRel, packet_id, ReasonCode::Success);
+                self.push_after(id, durable_after, pubrel);
+            }
         }
-        true
+        Resent::Sent
     }
 
     fn send(&mut self, now: Instant, key: SessionKey, id: ConnId, queued: Queued) {

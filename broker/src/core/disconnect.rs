@@ -8,7 +8,7 @@ use super::change::SessionId;
 use super::connection::ConnId;
 use super::event::Event;
 use super::output::{ByteBuffer, Output};
-use super::session::Queued;
+use super::queue::Queued;
 use super::time::Instant;
 use super::timers::Timer;
 use super::topics::SessionKey;
@@ -166,43 +166,58 @@ impl Broker {
         let id = session.id;
         // One that was never committed may have rows in the open batch.
         let has_rows = session.is_stored || session.is_dirty || session.is_durable();
-        let was_kept = session.is_stored_durable;
+        let mut has_heirs = false;
         for (filter, record) in std::mem::take(&mut session.subscriptions) {
             self.remove_route(key, &filter, record);
+            has_heirs |= self.has_members(&filter);
             if has_rows {
                 self.pending.put_subscription(id, filter, None);
             }
         }
-        let dropped = self.sessions[key as usize].take_all();
-        for queued in &dropped {
-            match queued.seq {
-                Some(seq) => drop(self.release_message(now, seq)),
-                None => self.waiting_bytes -= queued.message.bytes(),
-            }
+        self.push_session_ended_event(key);
+        let session = &mut self.sessions[key as usize];
+        let client_id = session.client_id.clone();
+        let is_awaited = std::mem::take(&mut session.is_awaited);
+        session.has_ended = true;
+        session.expires_at = Some(Instant::default());
+        session.stow();
+        if session.is_stored_durable {
+            self.pending.leave(client_id.clone());
         }
-        let session = self.sessions.remove(key as usize);
-        self.clients.remove(&session.client_id);
-        self.session_keys.remove(&id);
+        self.clients.remove(&client_id);
         self.timers.cancel(Timer::SessionExpiry(id));
         self.timers.cancel(Timer::WillDelay(id));
-        if has_rows {
-            self.pending.remove_session(id);
-            self.pending.lazy(now);
-        }
-        if was_kept {
-            self.pending.leave(session.client_id.clone());
-        }
-        let dropped = dropped.len();
-        self.counters.dropped_session_ended += dropped as u64;
-        if session.is_durable() {
-            let client_id = (*session.client_id).into();
-            self.push_event(Event::SessionEnded { client_id, dropped });
-        }
         self.redistribute(now, left);
-        if session.is_awaited {
+        if has_heirs && !self.sessions[key as usize].shared.is_empty() {
+            // It stays, for a restart as well, until they have been read and given away.
+            self.touch_session(now, key);
+            self.sweep(now, key, Vec::new());
+        } else {
+            self.remove_session(now, key);
+        }
+        if is_awaited {
             self.wake_waiting();
         }
         self.announce_room_in_all();
+    }
+
+    /// Forgets a session that is over, with all that waits for it.
+    pub(super) fn remove_session(&mut self, now: Instant, key: SessionKey) {
+        let (messages, mut numbers) = self.sessions[key as usize].take_all();
+        self.counters.dropped_session_ended += (messages.len() + numbers.len()) as u64;
+        for queued in &messages {
+            match queued.seq {
+                Some(seq) => numbers.push(seq),
+                None => self.memory_bytes -= queued.message.bytes(),
+            }
+        }
+        self.release_many(now, numbers);
+        let session = self.sessions.remove(key as usize);
+        self.session_keys.remove(&session.id);
+        if session.is_stored || session.is_dirty || session.is_durable() {
+            self.pending.remove_session(session.id);
+            self.pending.lazy(now);
+        }
     }
 
     fn take_all_shared(&mut self, now: Instant, key: SessionKey) -> Vec<Queued> {
@@ -220,7 +235,8 @@ impl Broker {
         left
     }
 
-    /// What a member of shared subscriptions leaves unacknowledged goes to members that are there.
+    /// What a member of shared subscriptions leaves unacknowledged goes to members that are there;
+    /// all else that waits for a client that is away leaves the memory.
     fn give_away_shared(&mut self, now: Instant, key: SessionKey) {
         let shares: Vec<_> = self.sessions[key as usize]
             .subscriptions
@@ -229,9 +245,21 @@ impl Broker {
             .filter(|filter| self.has_other_member(filter, key))
             .cloned()
             .collect();
-        for share in shares {
-            let left = self.take_shared(now, key, &share);
+        for share in &shares {
+            let left = self.take_shared(now, key, share);
             self.redistribute(now, left);
+        }
+        self.sessions[key as usize].stow();
+        if !shares.is_empty() {
+            self.sweep(now, key, shares);
+        }
+    }
+
+    fn push_session_ended_event(&mut self, key: SessionKey) {
+        let session = &self.sessions[key as usize];
+        if session.is_durable() {
+            let (client_id, dropped) = ((*session.client_id).into(), session.messages());
+            self.push_event(Event::SessionEnded { client_id, dropped });
         }
     }
 

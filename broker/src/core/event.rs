@@ -67,6 +67,13 @@ pub enum Event {
         /// Bytes written above it, at most an hour's share.
         excess_bytes: u64,
     },
+    /// A message that should be in the store is not there.
+    Damaged {
+        /// Who does not get it.
+        client_id: Box<str>,
+        /// Its sequence number.
+        number: u64,
+    },
     /// A message was not taken, or dropped, for want of room.
     Full {
         /// Whose queue or which table.

@@ -11,6 +11,7 @@
 //! | `held` | messages of clients that cannot be told of a full queue, until there is room |
 //! | `route` | from one message to all its receivers; shared subscriptions |
 //! | `delivery` | a session's window, its queue, and what goes to its connection |
+//! | `load` | messages of long queues, back from the store when their turn comes |
 //! | `acknowledge` | PUBACK, PUBREC, PUBREL, PUBCOMP of both halves |
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE, retained messages for new subscriptions |
 //! | `pending`, `policy` | the open batch, when it is due, and what that may cost |
@@ -18,7 +19,7 @@
 //! | `restore` | from what the store held back to sessions, routes and queues |
 //! | `stall` | a store that waits for space: what goes on, what is refused |
 //! | `will`, `sys`, `timers` | wills, `$SYS`, what is due when |
-//! | `topics`, `retained`, `session`, `connection` | the tables |
+//! | `topics`, `retained`, `session`, `queue`, `ledger`, `connection` | the tables |
 //! | `output` | what a connection gets, and its way into bytes |
 //!
 //! Invariants: a QoS 1 or 2 message that a durable session needs is in the open batch, in the batch
@@ -35,16 +36,20 @@ mod delivery;
 mod disconnect;
 mod event;
 mod held;
+mod ledger;
 pub mod limits;
+mod load;
 pub mod message;
 pub mod output;
 mod parked;
 mod pending;
 mod policy;
 mod publish;
+mod queue;
 mod restore;
 mod retained;
 mod route;
+mod seq_set;
 mod session;
 mod stall;
 mod subscribe;
@@ -58,7 +63,7 @@ mod will;
 #[allow(clippy::disallowed_methods)] // A test may be told its seed by the environment.
 mod tests;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::SharedSeed;
@@ -71,16 +76,19 @@ pub use connect::{refusal, refusal_of};
 pub use connection::{ConnId, Peer};
 pub use event::Event;
 pub(crate) use event::Throttle;
+pub use load::Load;
 pub use policy::CommitPolicy;
 pub use sys::Counters;
 
-use change::{Seq, SessionId};
+use change::{QueuedMessage, Seq, SessionId};
 use connection::Connection;
+use ledger::Ledger;
 use limits::Limits;
 use output::{EncoderOptions, Output};
 use pending::Pending;
 use retained::Retained;
 use route::Groups;
+use seq_set::SeqSet;
 use session::Session;
 use stall::Stall;
 use time::Instant;
@@ -129,9 +137,15 @@ pub struct Broker {
     groups: Groups,
     retained: Retained,
     retained_full: Throttle,
-    /// Stored messages that sessions wait for: how many, and the message's bytes.
-    waiting: HashMap<Seq, Waiting, SeedableRandomState>,
-    waiting_bytes: u64,
+    /// All messages with a number that sessions wait for.
+    ledger: Ledger,
+    /// Those among them that are in no store: they live as long as this broker.
+    resident: BTreeMap<Seq, QueuedMessage>,
+    /// Bytes of those without a number.
+    memory_bytes: u64,
+    /// Messages that nobody waits for, whose rows are still to be removed.
+    stale: SeqSet,
+    loads: VecDeque<Load>,
     /// Somebody waits for room, perhaps for room in all queues together.
     is_total_awaited: bool,
     pending: Pending,
@@ -151,12 +165,6 @@ pub struct Broker {
     draws: u64,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    sessions: u32,
-    bytes: u64,
-}
-
 impl Broker {
     /// An empty broker.
     pub fn new(now: Instant, settings: Settings) -> Self {
@@ -171,11 +179,14 @@ impl Broker {
             connections: Slab::new(),
             sessions: Slab::new(),
             clients: HashMap::with_hasher(state.clone()),
-            session_keys: HashMap::with_hasher(state.clone()),
+            session_keys: HashMap::with_hasher(state),
             retained: Retained::default(),
             retained_full: Throttle::default(),
-            waiting: HashMap::with_hasher(state),
-            waiting_bytes: 0,
+            ledger: Ledger::default(),
+            resident: BTreeMap::new(),
+            memory_bytes: 0,
+            stale: SeqSet::default(),
+            loads: VecDeque::new(),
             is_total_awaited: false,
             pending: Pending::new(settings.commit),
             stall: None,
@@ -348,6 +359,12 @@ impl Broker {
     /// The bounds in force.
     pub fn limits(&self) -> &Limits {
         &self.settings.limits
+    }
+
+    /// How many sessions there are, messages that wait in the store for any of them, and retained
+    /// messages.
+    pub fn totals(&self) -> (usize, usize, usize) {
+        (self.sessions.len(), self.ledger.len(), self.retained.len())
     }
 
     /// Counts bytes that the shell read and wrote.

@@ -25,6 +25,9 @@ use super::topics::SessionKey;
 /// How often it is told that the budget is exceeded.
 const TELL_EVERY_MS: u64 = 3_600_000;
 
+/// So many rows at most are removed with one batch for a session that ended with a long queue.
+const STALE_ROWS_MAX: usize = 4096;
+
 /// The open batch and what waits.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -258,12 +261,22 @@ impl Broker {
         self.pending.open_from = self.next_seq;
         self.pending.last_taken_at = Some(now);
         batch.sessions.append(&mut self.dirty_records());
+        self.add_stale_rows(now, &mut batch);
         batch.next_seq = self.next_seq;
         batch.next_session = self.next_session;
         let batch = Arc::new(batch);
         let bytes = std::mem::take(&mut self.pending.bytes);
         self.pending.under_commit = Some((batch.clone(), bytes));
         Some(batch)
+    }
+
+    /// Rows that nobody needs any more, where they are too many for one batch.
+    fn add_stale_rows(&mut self, now: Instant, batch: &mut Batch) {
+        for _ in 0..STALE_ROWS_MAX {
+            let Some(seq) = self.stale.pop_first() else { return };
+            batch.messages.insert(seq, None);
+        }
+        self.pending.lazy(now);
     }
 
     /// The store has made this batch durable, and all before it; it wrote so many bytes for it.

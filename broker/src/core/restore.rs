@@ -1,119 +1,151 @@
 //! From what the store held back to sessions, routes and queues. It is done before any client can
 //! connect, so that nothing is ever routed past a session that is not back yet.
+//!
+//! Messages stay where they are: of each, only what the [ledger](super::ledger) and the queues need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use outpost_protocol::PacketId;
 
-use super::change::{Loaded, QueuedMessage, Seq, SessionId, SessionRecord, Target};
-use super::session::{Queued, Session};
+use super::Broker;
+use super::change::{
+    Numbers, Restore, Seq, SessionId, SessionRecord, StoredMessage, SubscriptionRecord,
+};
+use super::ledger::Entry;
+use super::message::Message;
+use super::session::Session;
 use super::time::Instant;
 use super::timers::Timer;
 use super::topics::SessionKey;
-use super::{Broker, Waiting};
+
+/// Takes over the state of a former run, row by row.
+///
+/// A session whose client was connected when that run ended has lost it now: its will and its
+/// expiry begin to count.
+#[derive(Debug)]
+pub struct Restoring<'a> {
+    broker: &'a mut Broker,
+    now: Instant,
+    records: BTreeMap<SessionId, Restored>,
+}
+
+#[derive(Debug)]
+struct Restored {
+    key: SessionKey,
+    record: SessionRecord,
+    /// What its record has in flight, and which of that is there.
+    flying: BTreeMap<Seq, bool>,
+}
 
 impl Broker {
-    /// Takes over the state of a former run. To be called once, on an empty broker.
-    ///
-    /// A session whose client was connected when that run ended has lost it now: its will and its
-    /// expiry begin to count.
-    pub fn handle_loaded(&mut self, now: Instant, loaded: Loaded) {
-        self.next_seq = loaded.next_seq.max(Seq(1));
-        self.next_session = loaded.next_session.max(1);
-        let mut records = BTreeMap::new();
-        for (id, record) in loaded.sessions {
-            let key = self.restore_session(id, &record);
-            records.insert(id, (key, record));
-        }
-        for (id, filter, record) in loaded.subscriptions {
-            let Some((key, _)) = records.get(&id) else { continue };
-            self.sessions[*key as usize].subscriptions.insert(filter.clone(), record);
-            self.add_route(*key, &filter, record);
-        }
-        for message in loaded.retained {
-            if let Some(at) = message.expires_at {
-                self.timers.set(at, Timer::RetainedExpiry(message.topic.clone()));
-            }
-            self.retained.insert(message);
-        }
-        let mut inflight = BTreeMap::new();
-        for (seq, queued) in loaded.messages {
-            self.restore_message(now, seq, queued, &records, &mut inflight);
-        }
-        for (key, record) in records.values() {
-            self.restore_flows(*key, record, &mut inflight);
-        }
-        // A will may be due: all sessions are complete before it is routed to them.
-        for (key, record) in records.into_values() {
-            self.restart_session(now, key, &record);
-        }
+    /// Begins to take over the state of a former run, on an empty broker. It ends with
+    /// [`Restoring::finish`].
+    pub fn restore(&mut self, now: Instant) -> Restoring<'_> {
+        Restoring { broker: self, now, records: BTreeMap::new() }
     }
+}
 
-    fn restore_session(&mut self, id: SessionId, record: &SessionRecord) -> SessionKey {
+impl Restore for Restoring<'_> {
+    fn session(&mut self, id: SessionId, record: SessionRecord) {
         let mut session = Session::new(id, Arc::from(&*record.client_id));
         session.expiry_interval_s = record.expiry_interval_s;
+        session.expires_at = record.expires_at;
+        session.has_ended = record.expires_at == Some(Instant::default());
         session.will = record.will.clone().map(Box::new);
         session.received = record.received.iter().filter_map(|id| PacketId::new(*id)).collect();
         session.is_stored = true;
-        session.is_stored_durable = session.is_durable();
-        self.insert_session(session)
+        session.is_stored_durable = session.is_durable() && !session.has_ended;
+        let key = self.broker.insert_session(session);
+        let flying = record.inflight.iter().filter_map(|i| Some((i.seq?, false))).collect();
+        self.records.insert(id, Restored { key, record, flying });
     }
 
-    /// Puts a message into the queues of those who still need it; what was in flight goes to
-    /// `inflight` instead.
-    fn restore_message(
-        &mut self,
-        now: Instant,
-        seq: Seq,
-        row: QueuedMessage,
-        records: &BTreeMap<SessionId, (SessionKey, SessionRecord)>,
-        inflight: &mut BTreeMap<(SessionKey, Seq), Queued>,
-    ) {
+    fn subscription(&mut self, id: SessionId, filter: Arc<str>, record: SubscriptionRecord) {
+        let Some(Restored { key, .. }) = self.records.get(&id) else { return };
+        self.broker.sessions[*key as usize].subscriptions.insert(filter.clone(), record);
+        self.broker.add_route(*key, &filter, record);
+    }
+
+    fn retained(&mut self, message: Arc<Message>) {
+        if let Some(at) = message.expires_at {
+            self.broker.timers.set(at, Timer::RetainedExpiry(message.topic.clone()));
+        }
+        self.broker.retained.insert(message);
+    }
+
+    fn message(&mut self, seq: Seq, message: &StoredMessage<'_>) {
         let mut sessions = 0;
-        for target in &row.targets {
-            let Some((key, record)) = records.get(&target.session) else { continue };
-            if is_done(record, seq) {
+        for target in message.targets {
+            let Some(restored) = self.records.get_mut(&target.session) else { continue };
+            if is_done(&restored.record, seq) {
                 continue;
             }
             sessions += 1;
-            let queued = restore_queued(&row, seq, target);
-            if record.inflight.iter().any(|i| i.seq == Some(seq)) {
-                inflight.insert((*key, seq), queued);
-            } else {
-                self.sessions[*key as usize].enqueue(queued);
+            let session = &mut self.broker.sessions[restored.key as usize];
+            if target.is_shared {
+                session.shared.insert(seq);
+            }
+            match restored.flying.get_mut(&seq) {
+                Some(is_there) => *is_there = true,
+                None => session.queue.push_number(seq, u64::from(message.bytes)),
             }
         }
         if sessions == 0 {
-            self.pending.remove_message(now, seq);
+            self.broker.stale.insert(seq);
             return;
         }
-        let bytes = row.message.bytes();
-        self.waiting_bytes += bytes;
-        self.waiting.insert(seq, Waiting { sessions, bytes });
+        let entry = Entry {
+            bytes: u64::from(message.bytes),
+            arrived_at: message.arrived_at.unwrap_or(self.now),
+            expires_at: message.expires_at,
+            sessions,
+        };
+        self.broker.ledger.insert(seq, entry);
     }
+}
 
-    fn restore_flows(
-        &mut self,
-        key: SessionKey,
-        record: &SessionRecord,
-        inflight: &mut BTreeMap<(SessionKey, Seq), Queued>,
-    ) {
-        let session = &mut self.sessions[key as usize];
-        for flight in &record.inflight {
-            let Some(packet_id) = PacketId::new(flight.packet_id) else { continue };
-            match flight.seq {
-                None => session.restore_inflight(packet_id, None),
-                Some(seq) => {
-                    if let Some(queued) = inflight.remove(&(key, seq)) {
-                        session.restore_inflight(packet_id, Some(queued));
-                    }
-                }
+impl Restoring<'_> {
+    /// All has been read.
+    pub fn finish(self, numbers: Numbers) {
+        let Self { broker, now, records } = self;
+        broker.next_seq = numbers.next_seq.max(Seq(1));
+        broker.next_session = numbers.next_session.max(1);
+        if !broker.stale.is_empty() {
+            broker.pending.lazy(now);
+        }
+        for restored in records.values() {
+            restored.restore_flows(&mut broker.sessions[restored.key as usize]);
+        }
+        // A will may be due: all sessions are complete before it is routed to them.
+        let mut ended = BTreeSet::new();
+        for Restored { key, record, .. } in records.values() {
+            if broker.sessions[*key as usize].has_ended {
+                ended.insert(*key);
+            } else {
+                broker.restart_session(now, *key, record);
             }
         }
-        session.restore_done(record.done.clone());
+        for key in ended {
+            broker.sweep(now, key, Vec::new());
+        }
     }
+}
 
+impl Restored {
+    fn restore_flows(&self, session: &mut Session) {
+        for flight in &self.record.inflight {
+            let Some(packet_id) = PacketId::new(flight.packet_id) else { continue };
+            let is_there = |seq| self.flying.get(&seq).copied().unwrap_or(false);
+            if flight.seq.is_none_or(is_there) {
+                session.restore_inflight(packet_id, flight.seq);
+            }
+        }
+        session.restore_done(self.record.done.clone());
+    }
+}
+
+impl Broker {
     fn restart_session(&mut self, now: Instant, key: SessionKey, record: &SessionRecord) {
         let session = &mut self.sessions[key as usize];
         let id = session.id;
@@ -137,17 +169,6 @@ impl Broker {
 }
 
 fn is_done(record: &SessionRecord, seq: Seq) -> bool {
-    seq < record.cursor || record.done.iter().any(|(first, last)| *first <= seq && seq <= *last)
-}
-
-fn restore_queued(row: &QueuedMessage, seq: Seq, target: &Target) -> Queued {
-    let ids = &target.subscription_ids;
-    Queued {
-        message: row.message.clone(),
-        seq: Some(seq),
-        qos: target.qos,
-        retain: target.retain,
-        subscription_ids: if ids.is_empty() { None } else { Some(ids.as_slice().into()) },
-        share: target.share.clone(),
-    }
+    let at = record.done.partition_point(|(_, last)| *last < seq);
+    seq < record.cursor || record.done.get(at).is_some_and(|(first, _)| *first <= seq)
 }

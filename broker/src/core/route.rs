@@ -11,7 +11,7 @@ use super::change::{SubscriptionRecord, Target};
 use super::event::Event;
 use super::limits::QueueFull;
 use super::message::Message;
-use super::session::Queued;
+use super::queue::Queued;
 use super::time::Instant;
 use super::topics::{GroupKey, Match, Matches, SessionKey, Subscriber, gather};
 
@@ -259,6 +259,11 @@ impl Broker {
         }
     }
 
+    /// Whether a filter is a shared subscription that has members.
+    pub(super) fn has_members(&self, filter: &Arc<str>) -> bool {
+        self.groups.keys.contains_key(filter)
+    }
+
     /// Whether a shared subscription has a member that is connected, other than this one.
     pub(super) fn has_other_member(&self, filter: &Arc<str>, key: SessionKey) -> bool {
         self.groups.keys.get(filter).is_some_and(|group| {
@@ -336,9 +341,8 @@ impl Broker {
     fn drop_oldest(&mut self, now: Instant, key: SessionKey, bytes: u64) -> bool {
         let mut freed = 0;
         while self.is_full(key, bytes) && (freed < bytes || self.is_full_by_itself(key, bytes)) {
-            let Some(oldest) = self.sessions[key as usize].dequeue() else { return false };
-            freed += oldest.message.bytes();
-            self.finish(now, key, &oldest);
+            let Some(bytes) = self.drop_front(now, key) else { return false };
+            freed += bytes;
             self.counters.dropped_full += 1;
             self.push_full_event(now, key, "the oldest message was dropped");
         }
@@ -384,7 +388,7 @@ impl Broker {
             return Some(if session.is_durable() { Rank::FullDurable } else { Rank::Full });
         }
         Some(match session.connection {
-            Some(_) if session.has_window() && session.queue_is_empty() => Rank::Ready,
+            Some(_) if session.has_window() && session.queue.is_empty() => Rank::Ready,
             Some(_) => Rank::Connected,
             None => Rank::Away,
         })

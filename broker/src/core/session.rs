@@ -7,15 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use outpost_protocol::{PacketId, QoS, SendState};
+use outpost_protocol::{PacketId, SendState};
 
 use super::change::{
-    InflightRecord, Seq, SessionId, SessionRecord, SubscriptionRecord, Target, WillRecord,
+    InflightRecord, Seq, SessionId, SessionRecord, SubscriptionRecord, WillRecord,
 };
 use super::connection::ConnId;
 use super::event::Throttle;
-use super::message::{Message, Topic};
+use super::message::Topic;
 use super::output::Delivery;
+use super::queue::{Queue, Queued};
+use super::seq_set::SeqSet;
 use super::time::Instant;
 
 /// The highest packet identifier that the broker gives to a message. 65535 is left to a bridge for
@@ -44,8 +46,14 @@ pub(super) struct Session {
     inflight: VecDeque<Inflight>,
     /// In flight on a former connection and not yet sent again on this one [MQTT-4.4.0-1].
     resend: VecDeque<Inflight>,
-    queue: VecDeque<Queued>,
-    queue_bytes: u64,
+    pub queue: Queue,
+    /// Messages not in memory that came by a shared subscription.
+    pub shared: SeqSet,
+    pub sweep: Option<Sweep>,
+    /// Messages are being read from the store for it.
+    pub is_loading: bool,
+    /// It is over, and stays without a name until its `shared` messages have gone to others.
+    pub has_ended: bool,
     last_packet_id: u16,
     is_lapped: bool,
     done: Vec<(Seq, Seq)>,
@@ -63,51 +71,61 @@ pub(super) struct Session {
     pub needs_row: bool,
 }
 
-/// A QoS 1 or 2 message for one session.
-#[derive(Debug, Clone)]
-pub(super) struct Queued {
-    pub message: Arc<Message>,
-    /// Its number in the store; none where nothing of it is stored.
-    pub seq: Option<Seq>,
-    pub qos: QoS,
-    pub retain: bool,
-    pub subscription_ids: Option<Arc<[u32]>>,
-    /// The shared subscription that it came by, with `$share/name/`.
-    pub share: Option<Arc<str>>,
-}
-
-impl Queued {
-    /// What the store has to know of it beside the message.
-    pub(super) fn target(&self, session: SessionId) -> Target {
-        Target {
-            session,
-            qos: self.qos,
-            retain: self.retain,
-            subscription_ids: self.subscription_ids.as_deref().unwrap_or_default().to_vec(),
-            share: self.share.clone(),
-        }
-    }
-
-    /// Its PUBLISH with this packet identifier.
-    pub(super) fn delivery(&self, packet_id: PacketId, dup: bool) -> Delivery {
-        Delivery {
-            message: self.message.clone(),
-            packet_id: Some(packet_id),
-            qos: self.qos,
-            dup,
-            retain: self.retain,
-            subscription_ids: self.subscription_ids.clone(),
-        }
-    }
-}
-
 /// A packet identifier in use.
 #[derive(Debug)]
 pub(super) struct Inflight {
     pub packet_id: PacketId,
     pub state: SendState,
-    /// None once PUBREC has come.
-    pub queued: Option<Queued>,
+    pub content: Content,
+}
+
+/// The message that a packet identifier stands for.
+#[derive(Debug)]
+pub(super) enum Content {
+    Message(Queued),
+    /// It is not in memory. Its state is not known either, if it stems from a former run.
+    Number(Seq),
+    /// PUBREC has come: nobody needs it any more.
+    Released,
+}
+
+impl Content {
+    pub(super) fn seq(&self) -> Option<Seq> {
+        match self {
+            Self::Message(queued) => queued.seq,
+            Self::Number(seq) => Some(*seq),
+            Self::Released => None,
+        }
+    }
+}
+
+/// What is the next to be sent again on a new connection.
+pub(super) enum Resend<'a> {
+    /// Nothing.
+    None,
+    /// A message that is not in memory.
+    Absent,
+    /// This, which is in flight again now.
+    Now(&'a Inflight),
+}
+
+/// The messages of shared subscriptions that go from a session that is away to other members, as
+/// far as they are not in memory.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    /// The shared subscriptions; empty: all, as the session has ended.
+    pub shares: Vec<Arc<str>>,
+    /// Where to go on.
+    pub from: Seq,
+    /// Where to stop: what comes later was given to this session because no other has room.
+    pub until: Seq,
+}
+
+impl Sweep {
+    /// The next messages to look at.
+    pub(super) fn ahead(&self, shared: &SeqSet) -> impl Iterator<Item = Seq> {
+        shared.iter_from(self.from).take_while(|seq| *seq < self.until)
+    }
 }
 
 /// What is left of the retained messages for one subscription.
@@ -134,8 +152,11 @@ impl Session {
             retained_ahead: VecDeque::new(),
             inflight: VecDeque::new(),
             resend: VecDeque::new(),
-            queue: VecDeque::new(),
-            queue_bytes: 0,
+            queue: Queue::default(),
+            shared: SeqSet::default(),
+            sweep: None,
+            is_loading: false,
+            has_ended: false,
             last_packet_id: 0,
             is_lapped: false,
             full: Throttle::default(),
@@ -150,7 +171,7 @@ impl Session {
 
     /// Whether a message is in flight that may be in the store.
     pub(super) fn has_stored_flight(&self) -> bool {
-        self.flights().any(|i| i.queued.as_ref().is_some_and(|queued| queued.seq.is_some()))
+        self.flights().any(|i| i.content.seq().is_some())
     }
 
     /// It outlives its connection, and a restart.
@@ -158,42 +179,29 @@ impl Session {
         self.expiry_interval_s > 0
     }
 
+    /// Whether a message that comes now is kept in memory, where its turn is near.
+    pub(super) fn takes_into_memory(&self) -> bool {
+        self.connection.is_some() && self.queue.is_whole() && self.queue.has_head_room()
+    }
+
+    /// Whether all that waits for it is in memory.
+    pub(super) fn has_all_in_memory(&self) -> bool {
+        self.queue.is_whole() && self.numbers_to_resend().next().is_none()
+    }
+
+    /// Whether a message waits for it that is not in memory.
+    pub(super) fn needs(&self, seq: Seq) -> bool {
+        self.queue.has_number(seq) || self.numbers_to_resend().any(|number| number == seq)
+    }
+
     /// Messages in flight and in the queue.
     pub(super) fn messages(&self) -> usize {
         self.inflight.len() + self.resend.len() + self.queue.len()
     }
 
-    /// Their bytes, where they wait in the queue.
-    pub(super) fn queue_bytes(&self) -> u64 {
-        self.queue_bytes
-    }
-
     /// Never open while all packet identifiers are in use.
     pub(super) fn has_window(&self) -> bool {
         self.inflight.len() < usize::from(self.window.min(PACKET_ID_MAX))
-    }
-
-    pub(super) fn queue_is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    pub(super) fn enqueue(&mut self, queued: Queued) {
-        self.queue_bytes += queued.message.bytes();
-        self.queue.push_back(queued);
-    }
-
-    pub(super) fn dequeue(&mut self) -> Option<Queued> {
-        let queued = self.queue.pop_front()?;
-        self.queue_bytes -= queued.message.bytes();
-        if self.queue.is_empty() && self.queue.capacity() > 64 {
-            self.queue = VecDeque::new();
-        }
-        Some(queued)
-    }
-
-    /// The next of the queue, if it has expired.
-    pub(super) fn dequeue_expired(&mut self, now: Instant) -> Option<Queued> {
-        if self.queue.front()?.message.is_expired(now) { self.dequeue() } else { None }
     }
 
     /// Gives a message a packet identifier, with which it is sent now. The caller has seen that the
@@ -202,7 +210,7 @@ impl Session {
         let packet_id = self.unused_packet_id();
         let state = SendState::first(queued.qos).expect("QoS 0 is never in flight");
         let delivery = queued.delivery(packet_id, false);
-        self.inflight.push_back(Inflight { packet_id, state, queued: Some(queued) });
+        self.inflight.push_back(Inflight { packet_id, state, content: Content::Message(queued) });
         delivery
     }
 
@@ -213,9 +221,67 @@ impl Session {
     }
 
     /// Puts the next packet of a former connection in flight again, in the order of first sending.
-    pub(super) fn take_off_again(&mut self) -> Option<&mut Inflight> {
-        self.inflight.push_back(self.resend.pop_front()?);
-        self.inflight.back_mut()
+    pub(super) fn take_off_again(&mut self) -> Resend<'_> {
+        match self.resend.front().map(|inflight| &inflight.content) {
+            None => return Resend::None,
+            Some(Content::Number(_)) => return Resend::Absent,
+            Some(_) => {}
+        }
+        self.inflight.extend(self.resend.pop_front());
+        self.inflight.back().map_or(Resend::None, Resend::Now)
+    }
+
+    /// What is to be sent again next, where it is not in memory.
+    pub(super) fn next_number_to_resend(&self) -> Option<Seq> {
+        match self.resend.front()?.content {
+            Content::Number(seq) => Some(seq),
+            _ => None,
+        }
+    }
+
+    /// The messages of former connections that are not in memory, in the order of first sending.
+    pub(super) fn numbers_to_resend(&self) -> impl Iterator<Item = Seq> {
+        self.resend.iter().filter_map(|inflight| match inflight.content {
+            Content::Number(seq) => Some(seq),
+            _ => None,
+        })
+    }
+
+    /// Puts a message in its place that was in flight and is in memory again. None: there is no
+    /// such place. False: it is a QoS 2 message.
+    pub(super) fn fill_resend(&mut self, seq: Seq, queued: Queued) {
+        let is_it = |i: &&mut Inflight| matches!(i.content, Content::Number(s) if s == seq);
+        let Some(inflight) = self.resend.iter_mut().find(is_it) else { return };
+        inflight.state = SendState::first(queued.qos).unwrap_or(SendState::AwaitPubAck);
+        inflight.content = Content::Message(queued);
+        self.shared.remove(seq);
+    }
+
+    /// Takes a message out of what is to be sent again. False: it is not there.
+    pub(super) fn remove_resend(&mut self, seq: Seq) -> bool {
+        let at = self.resend.iter().position(|inflight| inflight.content.seq() == Some(seq));
+        at.is_some_and(|at| self.resend.remove(at).is_some())
+    }
+
+    /// Lets go of all messages that can be found by their numbers. To be called while the client is
+    /// away.
+    pub(super) fn stow(&mut self) {
+        for inflight in &mut self.resend {
+            let Content::Message(queued) = &inflight.content else { continue };
+            let Some(seq) = queued.seq else { continue };
+            if queued.share.is_some() {
+                self.shared.insert(seq);
+            }
+            inflight.content = Content::Number(seq);
+        }
+        let shared = &mut self.shared;
+        self.queue.stow(|queued| {
+            if let (Some(seq), Some(_)) = (queued.seq, &queued.share) {
+                shared.insert(seq);
+            }
+        });
+        self.resend.shrink_to_fit();
+        self.inflight = VecDeque::new();
     }
 
     pub(super) fn find_inflight(&mut self, packet_id: PacketId) -> Option<&mut Inflight> {
@@ -242,10 +308,8 @@ impl Session {
     pub(super) fn finish(&mut self, seq: Seq) {
         let is_pending = |from: Seq, to: Seq| {
             // What flies ascends, and so does the queue.
-            let flying = self.flights().find_map(|i| i.queued.as_ref()?.seq.filter(|s| *s > from));
-            let behind = self.queue.partition_point(|q| q.seq <= Some(from));
-            flying.is_some_and(|seq| seq < to)
-                || self.queue.get(behind).is_some_and(|q| q.seq < Some(to))
+            let flying = self.flights().find_map(|i| i.content.seq().filter(|s| *s > from));
+            flying.is_some_and(|seq| seq < to) || self.queue.has_between(from, to)
         };
         let at = self.done.partition_point(|(_, last)| *last < seq);
         let mut first = seq;
@@ -267,43 +331,52 @@ impl Session {
         }
     }
 
-    /// Everything that waits for this session, which is left with none.
-    pub(super) fn take_all(&mut self) -> Vec<Queued> {
+    /// Everything that waits for this session, which is left with none: what is in memory, and the
+    /// numbers of the rest.
+    pub(super) fn take_all(&mut self) -> (Vec<Queued>, Vec<Seq>) {
         self.ground();
-        let inflight = std::mem::take(&mut self.resend).into_iter().filter_map(|i| i.queued);
-        let all = inflight.chain(std::mem::take(&mut self.queue)).collect();
-        self.queue_bytes = 0;
-        all
+        let (mut messages, mut numbers) = (Vec::new(), Vec::new());
+        for inflight in std::mem::take(&mut self.resend) {
+            match inflight.content {
+                Content::Message(queued) => messages.push(queued),
+                Content::Number(seq) => numbers.push(seq),
+                Content::Released => {}
+            }
+        }
+        let (head, rest) = self.queue.take_all();
+        messages.extend(head);
+        numbers.extend(rest.iter());
+        self.shared = SeqSet::default();
+        (messages, numbers)
     }
 
-    /// Takes out what came by the shared subscription `share` and may go to another member: all
-    /// that is in the queue, and what was sent with QoS 1. A QoS 2 flow that began is completed with
-    /// this client [MQTT-4.8.2-4]. To be called while the client is away.
+    /// Takes out what is in memory, came by the shared subscription `share` and may go to another
+    /// member: all that is in the queue, and what was sent with QoS 1. A QoS 2 flow that began is
+    /// completed with this client [MQTT-4.8.2-4]. To be called while the client is away.
     pub(super) fn take_shared(&mut self, share: &Arc<str>) -> Vec<Queued> {
         let is_of_share = |q: &Queued| q.share.as_ref() == Some(share);
-        let may_go = |i: &Inflight| {
-            i.queued.as_ref().is_some_and(is_of_share) && i.state == SendState::AwaitPubAck
-        };
-        let mut taken = Vec::new();
-        let (go, stay): (VecDeque<_>, _) =
-            std::mem::take(&mut self.resend).into_iter().partition(may_go);
+        let (mut taken, mut stay) = (Vec::new(), VecDeque::new());
+        for inflight in std::mem::take(&mut self.resend) {
+            match inflight.content {
+                Content::Message(queued)
+                    if is_of_share(&queued) && inflight.state == SendState::AwaitPubAck =>
+                {
+                    taken.push(queued);
+                }
+                _ => stay.push_back(inflight),
+            }
+        }
         self.resend = stay;
-        taken.extend(go.into_iter().filter_map(|i| i.queued));
-        let (go, stay): (VecDeque<_>, _) =
-            std::mem::take(&mut self.queue).into_iter().partition(is_of_share);
-        self.queue = stay;
-        self.queue_bytes -= go.iter().map(|q| q.message.bytes()).sum::<u64>();
-        taken.extend(go);
+        taken.extend(self.queue.take_of_head(is_of_share));
         taken
     }
 
     /// The row of this session. `next_seq` is the lowest number not given away.
     pub(super) fn record(&self, next_seq: Seq) -> SessionRecord {
         let cursor = self.lowest_pending().unwrap_or(next_seq);
-        let inflight = self.flights().map(|i| InflightRecord {
-            packet_id: i.packet_id.value(),
-            seq: i.queued.as_ref().and_then(|q| q.seq),
-        });
+        let inflight = self
+            .flights()
+            .map(|i| InflightRecord { packet_id: i.packet_id.value(), seq: i.content.seq() });
         SessionRecord {
             client_id: (*self.client_id).into(),
             expiry_interval_s: self.expiry_interval_s,
@@ -316,15 +389,15 @@ impl Session {
         }
     }
 
-    /// Puts a packet identifier of a former run back in its place.
-    pub(super) fn restore_inflight(&mut self, packet_id: PacketId, queued: Option<Queued>) {
-        let state = match &queued {
-            Some(queued) => SendState::first(queued.qos).unwrap_or(SendState::AwaitPubAck),
-            None => SendState::AwaitPubComp,
+    /// Puts a packet identifier of a former run back in its place. None: its PUBREC had come.
+    pub(super) fn restore_inflight(&mut self, packet_id: PacketId, seq: Option<Seq>) {
+        let (state, content) = match seq {
+            Some(seq) => (SendState::AwaitPubAck, Content::Number(seq)),
+            None => (SendState::AwaitPubComp, Content::Released),
         };
         self.last_packet_id = packet_id.value();
         self.is_lapped = true;
-        self.resend.push_back(Inflight { packet_id, state, queued });
+        self.resend.push_back(Inflight { packet_id, state, content });
     }
 
     /// Takes over what a former run had finished out of order.
@@ -356,9 +429,7 @@ impl Session {
     }
 
     fn lowest_pending(&self) -> Option<Seq> {
-        let inflight = self.flights().find_map(|i| i.queued.as_ref()?.seq);
-        let queued = self.queue.iter().find_map(|q| q.seq);
-        match (inflight, queued) {
+        match (self.flights().find_map(|i| i.content.seq()), self.queue.lowest()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
@@ -385,9 +456,19 @@ impl Session {
 
 #[cfg(test)]
 impl Session {
-    /// Every message that waits for this session, in flight or not.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &Queued> {
-        self.flights().filter_map(|i| i.queued.as_ref()).chain(&self.queue)
+    /// The numbers of all messages that wait for this session, in flight or not.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Seq> {
+        let flying = self.flights().filter_map(|i| i.content.seq());
+        flying.chain(self.queue.head().filter_map(|q| q.seq)).chain(self.queue.numbers())
+    }
+
+    /// The messages that wait without a number.
+    pub(super) fn waiting_in_memory(&self) -> impl Iterator<Item = &Queued> {
+        let flying = self.flights().filter_map(|i| match &i.content {
+            Content::Message(queued) => Some(queued),
+            _ => None,
+        });
+        flying.chain(self.queue.head()).filter(|q| q.seq.is_none())
     }
 
     /// What holds of a session by itself.
@@ -395,10 +476,11 @@ impl Session {
         assert!(self.inflight.len() <= usize::from(self.window), "the window is exceeded");
         let ids: BTreeSet<PacketId> = self.flights().map(|i| i.packet_id).collect();
         assert_eq!(ids.len(), self.inflight.len() + self.resend.len(), "an identifier twice");
-        let queue_bytes: u64 = self.queue.iter().map(|q| q.message.bytes()).sum();
-        assert_eq!(self.queue_bytes, queue_bytes);
+        let numbers: BTreeSet<Seq> = self.resend.iter().filter_map(|i| i.content.seq()).collect();
+        let is_known = |seq: Seq| numbers.contains(&seq) || self.queue.has_number(seq);
+        assert!(self.shared.iter().all(is_known), "a shared message that is not there");
         let done = |seq: Seq| self.done.iter().any(|(first, last)| *first <= seq && seq <= *last);
-        assert!(!self.waiting().any(|q| q.seq.is_some_and(done)), "done, and it waits");
+        assert!(!self.waiting().any(done), "done, and it waits");
         assert!(self.done.windows(2).all(|w| w[0].1 < w[1].0), "ranges overlap: {:?}", self.done);
     }
 }
@@ -406,6 +488,8 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::message::Message;
+    use outpost_protocol::QoS;
 
     fn queued(seq: u64) -> Queued {
         let message = Message::new("t".into(), QoS::AtLeastOnce, false, None, b"", b"");
@@ -474,7 +558,7 @@ mod tests {
     fn what_waits_between_finished_messages_is_not_finished_with_them() {
         let mut session = Session::new(SessionId(1), "c".into());
         for entry in [queued(5), shared(6), queued(7), shared(8)] {
-            session.enqueue(entry);
+            session.queue.push(entry);
         }
         for entry in session.take_shared(&"$share/g/t".into()) {
             session.finish(entry.seq.unwrap());

@@ -45,6 +45,8 @@ pub struct Counters {
     pub elided: u64,
     /// Acknowledgements given before a commit, as nobody needed the message any more.
     pub released_early: u64,
+    /// Messages that should be in the store and are not there.
+    pub dropped_damaged: u64,
     /// Messages refused with a reason code.
     pub refused: u64,
 }
@@ -72,7 +74,8 @@ impl Broker {
             + c.dropped_expired
             + c.dropped_too_large
             + c.dropped_retained_full
-            + c.dropped_session_ended;
+            + c.dropped_session_ended
+            + c.dropped_damaged;
         let uptime_s = now.since_ms(self.started_at) / 1000;
         let values: [(&str, String); 23] = [
             ("version", self.settings.version.to_owned()),
@@ -93,8 +96,8 @@ impl Broker {
             ("bytes/received", c.bytes_received.to_string()),
             ("bytes/sent", c.bytes_sent.to_string()),
             ("retained messages/count", self.retained.len().to_string()),
-            ("store/messages/count", self.waiting.len().to_string()),
-            ("store/messages/bytes", self.waiting_bytes.to_string()),
+            ("store/messages/count", self.ledger.len().to_string()),
+            ("store/messages/bytes", self.waiting_bytes().to_string()),
             ("store/state", self.store_state()),
             ("store/salvaged", c.store_salvaged.to_string()),
             ("store/lost", c.store_lost.to_string()),

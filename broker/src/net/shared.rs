@@ -5,6 +5,7 @@
 //!
 //! [`enter`]: Shared::enter
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::Waker;
@@ -17,10 +18,10 @@ use tracing::{error, info, warn};
 use super::clock::Clock;
 use super::log_budget::LogBudget;
 use crate::config::io_reason;
-use crate::core::change::Batch;
+use crate::core::change::{Batch, QueuedMessage, Seq, SessionId};
 use crate::core::time::Instant;
-use crate::core::{Broker, ConnId, Event};
-use crate::store::{BatchSource, SpaceWaiter};
+use crate::core::{Broker, ConnId, Event, Load};
+use crate::store::{BatchSource, LoadSource, SpaceWaiter};
 
 /// How long the store waits for space before it tries again: one second at first, then up to this.
 const SPACE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     inner: Mutex<Inner>,
     /// A batch may have become due, or the end has come.
     batch: Condvar,
+    /// Messages are to be read from the store, or the end has come.
+    load: Condvar,
     /// The next timer is another one.
     timer: Notify,
     clock: Clock,
@@ -45,6 +48,7 @@ struct Inner {
     /// When the writer looks again by itself; none: it waits to be told.
     writer_looks_at: Option<Instant>,
     timer_at: Option<Instant>,
+    loads: VecDeque<Load>,
     is_ending: bool,
 }
 
@@ -82,11 +86,13 @@ impl Shared {
             wakers: Vec::new(),
             writer_looks_at: None,
             timer_at: None,
+            loads: VecDeque::new(),
             is_ending: false,
         };
         Arc::new(Self {
             inner: Mutex::new(inner),
             batch: Condvar::new(),
+            load: Condvar::new(),
             timer: Notify::new(),
             log_budget: LogBudget::new(clock.now()),
             clock,
@@ -127,7 +133,15 @@ impl Shared {
         if sets_timer {
             inner.timer_at = timer_at;
         }
+        let loads_before = inner.loads.len();
+        while let Some(load) = inner.broker.poll_load() {
+            inner.loads.push_back(load);
+        }
+        let wakes_reader = inner.loads.len() > loads_before;
         drop(guard);
+        if wakes_reader {
+            self.load.notify_one();
+        }
         if wakes_writer {
             self.batch.notify_one();
         }
@@ -164,10 +178,11 @@ impl Shared {
         }
     }
 
-    /// Lets the writer take what is left and come to its end.
+    /// Lets the writer take what is left, and both it and the reader come to their end.
     pub(crate) fn end(&self) {
         self.lock().is_ending = true;
         self.batch.notify_one();
+        self.load.notify_one();
     }
 
     /// A panic under the lock leaves a state that nobody knows: nothing may be acknowledged from it.
@@ -223,6 +238,23 @@ fn is_rationed(event: &Event) -> bool {
     matches!(event, Full { .. } | StoreStalled { .. } | StoreRecovered { .. })
 }
 
+impl LoadSource for Shared {
+    fn next_load(&self) -> Option<Load> {
+        let mut guard = self.lock();
+        while !guard.is_ending {
+            if let Some(load) = guard.loads.pop_front() {
+                return Some(load);
+            }
+            guard = self.load.wait(guard).unwrap_or_else(|_| std::process::abort());
+        }
+        None
+    }
+
+    fn loaded(&self, session: SessionId, rows: Vec<(Seq, Option<QueuedMessage>)>) {
+        self.enter(None, |core| core.broker.handle_loaded(core.now, session, rows));
+    }
+}
+
 fn log(event: Event) {
     match event {
         Event::Connected { client_id, address, user_name, level, session_present } => {
@@ -260,6 +292,9 @@ fn log(event: Event) {
                 "more is written than store.flash_budget_per_day allows; \
                  store.commit_interval_max_ms keeps commits from waiting longer"
             );
+        }
+        Event::Damaged { client_id, number } => {
+            error!(client = %client_id, number, "a message is missing in the store: it is lost");
         }
         Event::Full { what, done, times } => warn!(%what, done, times, "a limit is reached"),
     }

@@ -19,6 +19,7 @@ mod commit;
 mod error;
 mod file;
 mod load;
+mod loads;
 mod metrics;
 mod pages;
 mod reader;
@@ -35,6 +36,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use file::FILE_NAME;
+pub use loads::{LoadSource, spawn_reader};
 pub use metrics::{StoreCounts, StoreMetrics};
 pub use redb_store::{RedbStore, SCHEMA_VERSION, StoreOptions};
 pub use rows::RowFault;

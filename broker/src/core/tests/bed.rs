@@ -12,7 +12,8 @@ use outpost_protocol::{
 
 use super::check;
 use crate::core::change::{
-    Batch, Loaded, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord,
+    Batch, Numbers, QueuedMessage, Restore, Seq, SessionId, SessionRecord, StoredMessage,
+    StoredTarget, SubscriptionRecord, Target,
 };
 use crate::core::limits::Limits;
 use crate::core::message::{Message, Topic};
@@ -42,16 +43,30 @@ impl MemoryStore {
         self.next_session = batch.next_session;
     }
 
-    pub(super) fn load(&self) -> Loaded {
-        let subscriptions = self.subscriptions.iter().map(|((id, f), r)| (*id, f.clone(), *r));
-        Loaded {
-            messages: self.messages.iter().map(|(seq, m)| (*seq, m.clone())).collect(),
-            sessions: self.sessions.iter().map(|(id, s)| (*id, s.clone())).collect(),
-            subscriptions: subscriptions.collect(),
-            retained: self.retained.values().cloned().collect(),
-            next_seq: self.next_seq,
-            next_session: self.next_session,
+    pub(super) fn load(&self, into: &mut dyn Restore) -> Numbers {
+        self.sessions.iter().for_each(|(id, session)| into.session(*id, session.clone()));
+        for ((id, filter), record) in &self.subscriptions {
+            into.subscription(*id, filter.clone(), *record);
         }
+        self.retained.values().for_each(|message| into.retained(message.clone()));
+        for (seq, row) in &self.messages {
+            let is_shared = |target: &Target| target.share.is_some();
+            let target = |t: &Target| StoredTarget { session: t.session, is_shared: is_shared(t) };
+            let targets: Vec<StoredTarget> = row.targets.iter().map(target).collect();
+            let message = StoredMessage {
+                bytes: u32::try_from(row.message.bytes()).expect("tests send little"),
+                arrived_at: row.arrived_at,
+                expires_at: row.message.expires_at,
+                topic_hash: 0,
+                targets: &targets,
+            };
+            into.message(*seq, &message);
+        }
+        Numbers { next_seq: self.next_seq, next_session: self.next_session }
+    }
+
+    fn read(&self, seqs: &[Seq]) -> Vec<(Seq, Option<QueuedMessage>)> {
+        seqs.iter().map(|seq| (*seq, self.messages.get(seq).cloned())).collect()
     }
 
     pub(super) fn session(&self, client_id: &str) -> Option<&SessionRecord> {
@@ -117,6 +132,8 @@ pub(super) struct Bed {
     pub broker: Broker,
     pub now: Instant,
     pub store: MemoryStore,
+    /// What the core asks of the store is answered by [`Bed::answer_load`] alone.
+    pub holds_loads: bool,
     settings: Settings,
     under_commit: Option<Arc<Batch>>,
     lines: BTreeMap<ConnId, Line>,
@@ -175,6 +192,7 @@ impl Bed {
             broker: Broker::new(now, settings.clone()),
             now,
             store: MemoryStore::default(),
+            holds_loads: false,
             settings,
             under_commit: None,
             lines: BTreeMap::new(),
@@ -267,8 +285,10 @@ impl Bed {
         handled
     }
 
-    /// What a shell does with wake-ups, but for the outputs: those are taken by [`Self::got`].
+    /// What a shell does with wake-ups and loads, but for the outputs: those are taken by
+    /// [`Self::got`].
     pub(super) fn settle(&mut self) {
+        while !self.holds_loads && self.answer_load() {}
         while let Some(id) = self.broker.poll_wakeup() {
             while let Some(bytes) = self.lines.get_mut(&id).and_then(|l| l.held.pop_front()) {
                 if self.hand_in(id, &bytes) == Handled::Wait {
@@ -280,10 +300,20 @@ impl Bed {
         }
     }
 
+    /// Reads for the core what it asks for. False: it asks for nothing.
+    pub(super) fn answer_load(&mut self) -> bool {
+        let Some(load) = self.broker.poll_load() else { return false };
+        let rows = self.store.read(&load.seqs);
+        self.broker.handle_loaded(self.now, load.session, rows);
+        self.check();
+        true
+    }
+
     /// Takes what a client got, the end of its connection included.
     pub(super) fn got(&mut self, id: ConnId) -> Vec<Got> {
         let mut all = Vec::new();
         loop {
+            while !self.holds_loads && self.answer_load() {}
             let outputs = self.broker.poll_output(self.now, id);
             if outputs.is_empty() {
                 break;
@@ -458,7 +488,9 @@ impl Bed {
         self.lines.clear();
         self.under_commit = None;
         self.broker = Broker::new(self.now, self.settings.clone());
-        self.broker.handle_loaded(self.now, self.store.load());
+        let mut restoring = self.broker.restore(self.now);
+        let numbers = self.store.load(&mut restoring);
+        restoring.finish(numbers);
         self.check();
     }
 

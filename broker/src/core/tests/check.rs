@@ -10,22 +10,25 @@ use crate::core::change::{QueuedMessage, Seq, SessionId, SessionRecord};
 /// The tables of the core say the same.
 pub(super) fn memory_agrees(broker: &Broker) {
     let mut needed: BTreeMap<Seq, u32> = BTreeMap::new();
-    let mut unstored_bytes = 0;
-    assert_eq!(broker.clients.len(), broker.sessions.len());
+    let mut memory_bytes = 0;
+    let ended = broker.sessions.iter().filter(|(_, session)| session.has_ended).count();
+    assert_eq!(broker.clients.len(), broker.sessions.len() - ended);
     assert_eq!(broker.session_keys.len(), broker.sessions.len());
     for (key, session) in &broker.sessions {
-        assert_eq!(broker.clients.get(&session.client_id), Some(&(key as u32)));
+        if !session.has_ended {
+            assert_eq!(broker.clients.get(&session.client_id), Some(&(key as u32)));
+        }
         assert_eq!(broker.session_keys.get(&session.id), Some(&(key as u32)));
         if let Some(id) = session.connection {
             let connection = broker.connections.get(id.index()).expect("it is open");
             assert_eq!((connection.id, connection.session), (id, Some(key as u32)));
         }
-        for queued in session.waiting() {
-            match queued.seq {
-                Some(seq) => *needed.entry(seq).or_default() += 1,
-                None => unstored_bytes += queued.message.bytes(),
-            }
-        }
+        session.waiting().for_each(|seq| *needed.entry(seq).or_default() += 1);
+        memory_bytes += session.waiting_in_memory().map(|q| q.message.bytes()).sum::<u64>();
+        let numbers = session.queue.numbers().map(|seq| broker.ledger.find(seq));
+        let bytes: u64 = session.queue.head().map(|q| q.message.bytes()).sum();
+        let bytes = bytes + numbers.map(|entry| entry.expect("it waits").bytes).sum::<u64>();
+        assert_eq!(session.queue.bytes(), bytes);
         session.assert_sound();
     }
     for (_, connection) in &broker.connections {
@@ -34,16 +37,18 @@ pub(super) fn memory_agrees(broker: &Broker) {
         }
     }
     let waiting: BTreeMap<Seq, u32> =
-        broker.waiting.iter().map(|(seq, waiting)| (*seq, waiting.sessions)).collect();
-    assert_eq!(waiting, needed, "stored messages and the sessions that wait for them");
-    let stored_bytes: u64 = broker.waiting.values().map(|w| w.bytes).sum();
-    assert_eq!(broker.waiting_bytes, stored_bytes + unstored_bytes);
+        broker.ledger.iter().map(|(seq, entry)| (seq, entry.sessions)).collect();
+    assert_eq!(waiting, needed, "messages and the sessions that wait for them");
+    let bytes: u64 = broker.ledger.iter().map(|(_, entry)| entry.bytes).sum();
+    assert_eq!(broker.waiting_bytes(), bytes + memory_bytes);
+    assert_eq!(broker.memory_bytes, memory_bytes);
 }
 
 /// The rows of the store are what the core holds. To be called when everything is committed.
 pub(super) fn store_is_memory(broker: &Broker, store: &MemoryStore) {
     let stored: BTreeSet<Seq> = store.messages.keys().copied().collect();
-    let waiting: BTreeSet<Seq> = broker.waiting.keys().copied().collect();
+    let waiting: BTreeSet<Seq> = broker.ledger.iter().map(|(seq, _)| seq).collect();
+    let waiting = &waiting - &broker.resident.keys().copied().collect();
     assert_eq!(stored, waiting, "messages in the store and in memory");
     let mut records = BTreeMap::new();
     let mut subscriptions = BTreeMap::new();

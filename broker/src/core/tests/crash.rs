@@ -113,13 +113,9 @@ impl World {
             limits.queue_messages_max < 1_000 || limits.queue_total_bytes_max < 1_000;
         let clients = (0..3 + draw.below(3)).map(|i| Client::drawn(i as usize, &mut draw));
         let clients = clients.collect();
-        Self {
-            bed: Bed::with_limits(limits),
-            draw,
-            clients,
-            oracle: Oracle::new(has_tight_queues),
-            trace: Vec::new(),
-        }
+        let mut bed = Bed::with_limits(limits);
+        bed.holds_loads = draw.one_in(2);
+        Self { bed, draw, clients, oracle: Oracle::new(has_tight_queues), trace: Vec::new() }
     }
 
     fn play(&mut self) {
@@ -131,6 +127,9 @@ impl World {
     }
 
     fn step(&mut self) {
+        if self.bed.holds_loads && self.draw.one_in(4) {
+            self.bed.answer_load();
+        }
         let who = self.draw.below(self.clients.len() as u64) as usize;
         if self.clients[who].connection.is_none() && self.draw.one_in(3) {
             return self.connect_or_part(who);
@@ -291,6 +290,7 @@ impl World {
 
     /// The faults end: everyone comes back, and everything that waits is delivered.
     fn settle(&mut self) {
+        self.bed.holds_loads = false;
         self.tell(|| "the faults end".to_owned());
         for round in 0.. {
             let mut is_quiet = true;
@@ -324,7 +324,7 @@ impl World {
         let incarnations: Vec<u32> = self.clients.iter().map(|c| c.incarnation).collect();
         let qos: Vec<_> = self.clients.iter().map(|c| c.subscription_qos).collect();
         self.oracle.check_end(&incarnations, &qos);
-        assert!(self.bed.broker.waiting.is_empty(), "messages wait for nobody");
+        assert!(self.bed.broker.ledger.len() == 0, "messages wait for nobody");
         for record in self.bed.store.sessions.values() {
             // Those of messages that are gone mean nothing.
             let is_released = record.inflight.iter().any(|flight| flight.seq.is_none());

@@ -115,7 +115,7 @@ fn two_3_1_1_clients_that_wait_for_each_other_come_free() {
         }
         bed.commit();
     }
-    assert!(bed.broker.waiting.is_empty());
+    assert!(bed.broker.ledger.len() == 0);
     assert_eq!(bed.broker.counters().messages_received, 6);
 }
 
@@ -225,7 +225,7 @@ fn drop_oldest_frees_as_many_bytes_as_it_needs() {
         bed.publish(publisher, "t", QOS_1, i, &large);
     }
     let key = *bed.broker.clients.get("s").unwrap();
-    let bytes = bed.broker.sessions[key as usize].queue_bytes();
+    let bytes = bed.broker.sessions[key as usize].queue.bytes();
     assert!(bytes <= 100 + 81, "the limit, and the message that reaches over it: {bytes}");
 }
 
