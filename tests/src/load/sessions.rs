@@ -1,5 +1,7 @@
 //! offline and durable: messages for a session that outlives its connections.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::args::{Args, Part};
@@ -11,6 +13,9 @@ use crate::routing::publishers;
 use crate::stream::{self, Outcome, Pace, Plan, Stop};
 
 const TOPIC: &str = "load/durable";
+/// What has been queued is given up when nothing has come for so long: a broker may be busy with its
+/// disk.
+const DRAIN_QUIET: Duration = Duration::from_secs(5);
 
 /// Messages are published while the sessions are absent; then they return and get them.
 pub(crate) fn offline(args: &Args) -> Result<Report> {
@@ -65,7 +70,7 @@ fn drain(engine: &mut Engine, args: &Args, stored: u64, report: &mut Report) -> 
         let name = name(number);
         engine.open(Client { client_id: &name, ..session(number) })?;
     }
-    engine.settle(args.timeout(), stream::QUIET, |tally| {
+    engine.settle(args.timeout(), DRAIN_QUIET, |tally| {
         tally.receipts.delivered >= expected && tally.unreleased == 0
     })?;
     let costs = measure.end()?;
