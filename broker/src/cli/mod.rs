@@ -10,6 +10,7 @@ mod output;
 mod passwd;
 mod publish;
 mod run;
+mod store;
 mod subscribe;
 mod version;
 
@@ -33,6 +34,7 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Passwd(passwd::Arguments),
+    Store(store::Arguments),
     Pub(Box<publish::Arguments>),
     Sub(Box<subscribe::Arguments>),
     Version(version::Arguments),
@@ -57,6 +59,7 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), Failure> {
         Command::Run(arguments) => run::execute(arguments),
         Command::Check(arguments) => check::execute(&arguments, output),
         Command::Passwd(arguments) => passwd::execute(&arguments, &mut passwd::terminal_or_stdin()),
+        Command::Store(arguments) => store::execute(&arguments, output),
         Command::Pub(arguments) => publish::execute(*arguments),
         Command::Sub(arguments) => subscribe::execute(*arguments, output),
         Command::Version(arguments) => version::execute(&arguments, output),
@@ -90,6 +93,8 @@ mod tests {
             (&["outpost", "passwd", "f", "u", "-D", "-c"], 2),
             (&["outpost", "passwd", "f", "u", "password"], 2),
             (&["outpost", "passwd", "-b", "f", "u"], 2),
+            (&["outpost", "store"], 2),
+            (&["outpost", "store", "export"], 2),
             (&["outpost", "--help"], 0),
             (&["outpost", "--version"], 0),
         ] {

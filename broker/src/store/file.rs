@@ -33,6 +33,11 @@ impl DataDir {
     /// nobody else's business).
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         create_dir(path)?;
+        Self::existing(path)
+    }
+
+    /// Opens a directory that is there already.
+    pub(super) fn existing(path: &Path) -> Result<Self, StoreError> {
         let handle = File::open(path).map_err(access(path, "open the data directory"))?;
         Ok(Self { path: path.to_path_buf(), handle })
     }
@@ -72,11 +77,7 @@ impl DataDir {
         if path.try_exists().map_err(access(&path, "look for"))? {
             return Ok(None);
         }
-        let new_path = self.path.join(NEW_FILE_NAME);
-        let built = build(self.create_new(&new_path)?)?;
-        fs::rename(&new_path, &path).map_err(access(&new_path, "rename"))?;
-        self.handle.sync_all().map_err(access(&self.path, "sync the data directory"))?;
-        Ok(Some(built))
+        self.build_store(build).map(Some)
     }
 
     /// The file of a store that was refused, locked as redb does it.
@@ -92,20 +93,41 @@ impl DataDir {
         }
     }
 
-    /// Puts a new store in the place of a damaged one: `build` fills an empty file and makes it
-    /// durable. The damaged file is kept under the name that is returned. A power cut on the way
-    /// leaves it under both names, or under its own.
+    /// Puts a new store in the place of a damaged one, which is kept under the name that is returned.
+    /// A power cut on the way leaves the damaged file under both names, or under its own.
     pub(super) fn replace_store<T>(
         &self,
         build: impl FnOnce(File) -> Result<T, StoreError>,
     ) -> Result<(T, PathBuf), StoreError> {
+        let path = self.store_path();
+        self.put_store(|file| {
+            let built = build(file)?;
+            Ok((built, self.keep_aside(&path)?))
+        })
+    }
+
+    /// Puts a new store in the place of whatever is there: `build` fills an empty file and makes it
+    /// durable; only then does it get its name.
+    pub(super) fn put_store<T, E: From<StoreError>>(
+        &self,
+        build: impl FnOnce(File) -> Result<T, E>,
+    ) -> Result<T, E> {
         let _lock = self.lock()?;
+        self.build_store(build)
+    }
+
+    fn build_store<T, E: From<StoreError>>(
+        &self,
+        build: impl FnOnce(File) -> Result<T, E>,
+    ) -> Result<T, E> {
         let (path, new_path) = (self.store_path(), self.path.join(NEW_FILE_NAME));
-        let built = build(self.create_new(&new_path)?)?;
-        let aside = self.keep_aside(&path)?;
+        let built = build(self.create_new(&new_path)?).inspect_err(|_| {
+            // What is left of the attempt is nobody's; the next one would write over it.
+            fs::remove_file(&new_path).ok();
+        })?;
         fs::rename(&new_path, &path).map_err(access(&new_path, "rename"))?;
         self.handle.sync_all().map_err(access(&self.path, "sync the data directory"))?;
-        Ok((built, aside))
+        Ok(built)
     }
 
     /// Gives a file a second name with the date in it, one that no file has.

@@ -61,6 +61,15 @@ impl RedbStore {
         Ok((loaded, row_bytes))
     }
 
+    /// Makes the file as small as its rows allow.
+    pub(super) fn compact(&mut self) -> Result<(), StoreError> {
+        self.open_gate()?;
+        guarded(&self.path, || {
+            let mut db = self.shared.alone()?;
+            db.compact().map_err(redb_error(&self.path, "compact")).map(drop)
+        })
+    }
+
     /// A queue that has drained leaves a large empty file behind: redb never shrinks one by itself.
     pub(super) fn compact_if_hollow(&mut self, row_bytes: u64) -> Result<(), StoreError> {
         let file_bytes = self.metrics.file_bytes.load(Relaxed);

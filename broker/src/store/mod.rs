@@ -9,13 +9,14 @@
 //!   it at the start, `commit.rs` writes a batch, `rows.rs` knows its rows.
 //! - `reader.rs`, `shared_db.rs`: reading beside the writer.
 //! - `file.rs`: the file itself: found, created, never overwritten.
-//! - `salvage.rs`: what can be read of a damaged file; `pages.rs` reads it without redb, `record.rs`
-//!   has its records one by one.
+//! - `contents.rs`: what a file holds, read without redb, page by page (`pages.rs`) and record by record
+//!   (`record.rs`): for `salvage.rs`, which makes the best of a damaged file, and for `tools`.
 //! - `backend.rs`, `metrics.rs`: what reaches the device, counted.
 //! - `writer.rs`: the one thread that commits; `space.rs`: how it waits on a full disk.
 
 mod backend;
 mod commit;
+mod contents;
 mod error;
 mod file;
 mod load;
@@ -32,6 +33,7 @@ mod shared_db;
 mod space;
 #[cfg(test)]
 mod tests;
+pub mod tools;
 mod writer;
 
 pub use error::StoreError;

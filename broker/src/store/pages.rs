@@ -23,6 +23,7 @@ const SLOTS_AT: [usize; 2] = [64, 192];
 const SLOT_BYTES: usize = 128;
 const SLOT_CHECKSUM_AT: usize = SLOT_BYTES - CHECKSUM_BYTES;
 const SLOT_ROOT_AT: usize = 8;
+const SLOT_BOOKKEEPING_AT: usize = SLOT_ROOT_AT + TREE_BYTES;
 const SLOT_TRANSACTION_AT: usize = 104;
 const HEADER_BYTES: usize = SLOTS_AT[1] + SLOT_BYTES;
 
@@ -51,6 +52,23 @@ pub(super) struct Tree {
 
 /// Trees by the names of their tables; none: the table has no rows.
 pub(super) type Tables = BTreeMap<String, Option<Tree>>;
+
+/// What was found in a file.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) tables: Tables,
+    /// Pages of them that cannot be read, or have a wrong checksum.
+    pub(super) damaged: u64,
+    /// Likewise pages of redb's own tables, which hold nothing of ours. It cannot open the file.
+    pub(super) bookkeeping_damaged: u64,
+}
+
+/// An entry of the header.
+struct Commit {
+    transaction: Option<u64>,
+    tables: Option<Tree>,
+    bookkeeping: Option<Tree>,
+}
 
 /// Where a page is, and what it must hash to.
 #[derive(Clone, Copy, Debug)]
@@ -90,18 +108,34 @@ impl<'f> Pages<'f> {
         Ok(pages)
     }
 
-    /// The tables as they can best be had, and how many pages are damaged: of the last commit or the
-    /// one before it, whichever is the more whole; where the file knows neither, of the newest list
-    /// of tables that is found in any page.
-    pub(super) fn tables(&self, names: &[&str]) -> (Tables, u64) {
-        let known = self.commits().into_iter().filter_map(|commit| self.tables_of(commit));
-        let known = known.map(|(tables, damaged)| {
-            let below = self.damaged(&tables);
-            (tables, damaged + below)
-        });
-        // The first of those that are equally damaged: the newer.
-        let best = known.min_by_key(|(_, damaged)| *damaged);
-        best.filter(|(tables, _)| !tables.is_empty()).unwrap_or_else(|| self.find_tables(names))
+    /// The tables as they can best be had: of the last commit or the one before it, whichever is the
+    /// more whole; where the file knows neither, of the newest list of tables that is found in any
+    /// page.
+    pub(super) fn tables(&self, names: &[&str]) -> Found {
+        let mut best: Option<Found> = None;
+        for commit in self.commits() {
+            let found = self.found(&commit);
+            // Of those that are equally damaged the first, which is the newer.
+            if !found.tables.is_empty()
+                && best.as_ref().is_none_or(|best| found.damaged < best.damaged)
+            {
+                best = Some(found);
+            }
+            if best.as_ref().is_some_and(|best| best.damaged == 0) {
+                break;
+            }
+        }
+        best.unwrap_or_else(|| self.find_tables(names))
+    }
+
+    fn found(&self, commit: &Commit) -> Found {
+        let (tables, lists_damaged) = self.tables_of(commit.tables.as_ref());
+        let (bookkeeping, bookkeeping_lists_damaged) = self.tables_of(commit.bookkeeping.as_ref());
+        Found {
+            damaged: lists_damaged + self.damaged(&tables),
+            bookkeeping_damaged: bookkeeping_lists_damaged + self.damaged(&bookkeeping),
+            tables,
+        }
     }
 
     /// Hands every row that can be read to `take`, in the order of the keys; gives the number of
@@ -127,36 +161,41 @@ impl<'f> Pages<'f> {
         damaged
     }
 
-    /// The roots of the last two commits whose entry in the header is sound, newest first.
-    fn commits(&self) -> Vec<Option<Tree>> {
+    /// The last two commits whose entry in the header is sound, newest first.
+    fn commits(&self) -> Vec<Commit> {
         let slots = SLOTS_AT.iter().filter_map(|at| self.header.get(*at..*at + SLOT_BYTES));
-        let mut commits: Vec<_> = slots
-            .filter(|slot| {
-                slot[0] == FORMAT_VERSION
-                    && u128_at(slot, SLOT_CHECKSUM_AT) == Some(hash(&slot[..SLOT_CHECKSUM_AT]))
-            })
-            .map(|slot| {
-                let root = (slot[1] != 0).then(|| tree_at(slot, SLOT_ROOT_AT, None, None));
-                (u64_at(slot, SLOT_TRANSACTION_AT), root.flatten())
+        let sound = slots.filter(|slot| {
+            slot[0] == FORMAT_VERSION
+                && u128_at(slot, SLOT_CHECKSUM_AT) == Some(hash(&slot[..SLOT_CHECKSUM_AT]))
+        });
+        let root = |slot: &[u8], flag: u8, at| (flag != 0).then(|| tree_at(slot, at, None, None));
+        let mut commits: Vec<_> = sound
+            .map(|slot| Commit {
+                transaction: u64_at(slot, SLOT_TRANSACTION_AT),
+                tables: root(slot, slot[1], SLOT_ROOT_AT).flatten(),
+                bookkeeping: root(slot, slot[2], SLOT_BOOKKEEPING_AT).flatten(),
             })
             .collect();
-        commits.sort_by_key(|(transaction, _)| std::cmp::Reverse(*transaction));
-        commits.into_iter().map(|(_, root)| root).collect()
+        commits.sort_by_key(|commit| std::cmp::Reverse(commit.transaction));
+        commits
     }
 
-    fn tables_of(&self, root: Option<Tree>) -> Option<(Tables, u64)> {
+    /// The tables that a list names, and how many pages of the list are damaged.
+    fn tables_of(&self, list: Option<&Tree>) -> (Tables, u64) {
         let mut tables = Tables::new();
-        let damaged = self.rows(&root?, &mut |name, definition| {
-            if let Some((name, tree)) = table_of(name, definition) {
-                tables.insert(name, tree);
-            }
+        let damaged = list.map_or(0, |list| {
+            self.rows(list, &mut |name, definition| {
+                if let Some((name, tree)) = table_of(name, definition) {
+                    tables.insert(name, tree);
+                }
+            })
         });
-        Some((tables, damaged))
+        (tables, damaged)
     }
 
     /// Looks through all pages for lists of tables that hold all of `names`, and takes the one that
     /// most of the tables can be read by; among those the one that reaches furthest.
-    fn find_tables(&self, names: &[&str]) -> (Tables, u64) {
+    fn find_tables(&self, names: &[&str]) -> Found {
         let mut best = (Tables::new(), (0, Vec::new()));
         let mut looked_at = 0;
         for at in 1..self.len / PAGE_BYTES {
@@ -174,8 +213,9 @@ impl<'f> Pages<'f> {
                 break;
             }
         }
-        let damaged = self.damaged(&best.0);
-        (best.0, 1 + damaged) // The header itself is one more.
+        // The header itself is one more.
+        let damaged = 1 + self.damaged(&best.0);
+        Found { tables: best.0, damaged, bookkeeping_damaged: 0 }
     }
 
     /// The damaged pages of all tables together.

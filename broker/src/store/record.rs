@@ -38,6 +38,21 @@ impl Table {
         }
     }
 
+    /// A key of it, for people.
+    pub(super) fn key_in_words(self, key: &[u8]) -> String {
+        let text = |key| String::from_utf8_lossy(key).into_owned();
+        match (self, key.split_at_checked(4)) {
+            (Self::Messages, _) if key.len() == 8 => {
+                u64::from_le_bytes(key.try_into().unwrap_or_default()).to_string()
+            }
+            (Self::Sessions | Self::Subscriptions, Some((id, filter))) => {
+                let id = u32::from_le_bytes(id.try_into().unwrap_or_default());
+                if filter.is_empty() { id.to_string() } else { format!("{id} {}", text(filter)) }
+            }
+            _ => text(key),
+        }
+    }
+
     /// What its rows are, for people.
     pub(super) fn words(self) -> &'static str {
         match self {
@@ -92,6 +107,19 @@ impl Record {
                 Self::Message(Seq(seq), rows::decode_queued(row, interner)?)
             }
         })
+    }
+
+    /// Whether it can be stored.
+    pub(super) fn check(&self) -> Result<(), RowFault> {
+        let mut out = Vec::new();
+        match self {
+            Self::Session(_, record) => rows::encode_session(record, &mut out),
+            Self::Subscription(_, filter, record) => {
+                rows::encode_subscription(filter, record, &mut out)
+            }
+            Self::Retained(message) => rows::encode_retained(&message.topic, message, &mut out),
+            Self::Message(_, queued) => rows::encode_queued(queued, &mut out),
+        }
     }
 
     /// About the bytes that it takes.

@@ -13,16 +13,12 @@ use std::path::{Path, PathBuf};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
+use super::contents::Contents;
 use super::error::StoreError;
 use super::file::DataDir;
-use super::pages::{Pages, Tables};
 use super::record::{Filler, Record, Table};
-use super::rows::Interner;
-use super::{RedbStore, SCHEMA_VERSION, StoreOptions};
+use super::{RedbStore, StoreOptions};
 use crate::core::change::SessionId;
-
-/// So many topics are remembered at most, to be kept once in memory.
-const TOPICS_MAX: usize = 65_536;
 
 /// What became of a damaged store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,20 +110,12 @@ pub(super) fn salvage_into(
     path: &Path,
     store: &mut RedbStore,
 ) -> Result<Found, StoreError> {
-    let pages = Pages::new(damaged).map_err(|error| StoreError::of_io(path, "read", error))?;
-    let names = Table::ALL.map(Table::name);
-    let (tables, damaged_pages) = pages.tables(&names);
-    let meta = meta(&pages, &tables);
-    if let Some(found) = meta.schema.filter(|schema| *schema > SCHEMA_VERSION) {
-        let path = path.to_path_buf();
-        return Err(StoreError::SchemaVersion { path, found, known: SCHEMA_VERSION });
-    }
-    let filler = Filler::new(store, meta.seq_mark, meta.session_mark);
-    let found = Found { damaged_pages, ..Found::default() };
-    let interner = Interner::default();
-    let mut salvager = Salvager { filler, found, sessions: BTreeSet::new(), interner };
+    let contents = Contents::new(damaged, path)?;
+    let filler = Filler::new(store, contents.meta.seq_mark, contents.meta.session_mark);
+    let found = Found { damaged_pages: contents.damaged_pages, ..Found::default() };
+    let mut salvager = Salvager { filler, found, sessions: BTreeSet::new() };
     for table in Table::ALL {
-        salvager.table(table, &pages, &tables)?;
+        salvager.table(table, &contents)?;
     }
     salvager.filler.finish()?;
     Ok(salvager.found)
@@ -138,30 +126,22 @@ struct Salvager<'s> {
     found: Found,
     /// Those that were taken over.
     sessions: BTreeSet<SessionId>,
-    interner: Interner,
 }
 
 impl Salvager<'_> {
-    fn table(
-        &mut self,
-        table: Table,
-        pages: &Pages<'_>,
-        tables: &Tables,
-    ) -> Result<(), StoreError> {
-        let Some(Some(tree)) = tables.get(table.name()) else { return Ok(()) };
+    fn table(&mut self, table: Table, contents: &Contents<'_>) -> Result<(), StoreError> {
         let mut failed = Ok(());
         let mut kept = 0;
-        pages.rows(tree, &mut |key, row| {
-            self.interner.forget_above(TOPICS_MAX);
-            let record = Record::decode(table, key, row, &mut self.interner).ok();
-            if let Some(record) = record.filter(|record| self.is_of_use(record))
+        contents.each(table, &mut |record| {
+            if let Some(record) = record.ok().filter(|record| self.is_of_use(record))
                 && failed.is_ok()
             {
                 failed = self.filler.put(record);
                 kept += 1;
             }
         });
-        *self.found.count(table) = Count { kept, lost: tree.rows.saturating_sub(kept) };
+        let lost = contents.rows(table).unwrap_or(0).saturating_sub(kept);
+        *self.found.count(table) = Count { kept, lost };
         failed
     }
 
@@ -175,27 +155,4 @@ impl Salvager<'_> {
             }
         }
     }
-}
-
-/// What can be read of `meta`.
-#[derive(Default)]
-struct Meta {
-    schema: Option<u64>,
-    seq_mark: u64,
-    session_mark: u32,
-}
-
-fn meta(pages: &Pages<'_>, tables: &Tables) -> Meta {
-    let mut meta = Meta::default();
-    let Some(Some(tree)) = tables.get("meta") else { return meta };
-    pages.rows(tree, &mut |key, value| {
-        let Ok(value) = value.try_into().map(u64::from_le_bytes) else { return };
-        match key {
-            b"schema" => meta.schema = Some(value),
-            b"seq_mark" => meta.seq_mark = value,
-            b"session_mark" => meta.session_mark = u32::try_from(value).unwrap_or(0),
-            _ => {}
-        }
-    });
-    meta
 }

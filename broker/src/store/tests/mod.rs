@@ -9,6 +9,7 @@ mod rows;
 mod salvage;
 mod samples;
 mod space;
+mod tools;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use redb::backends::InMemoryBackend;
 
 use super::samples::{self, Model};
 use super::{Rng, TempDir, open};
-use crate::core::change::{Batch, Loaded, Seq, SessionId, Target};
+use crate::core::change::{Batch, Loaded, Seq, SessionId, SessionRecord, Target};
 use crate::store::salvage::{Found, salvage_into};
 use crate::store::{FILE_NAME, RedbStore, Store, StoreError, StoreOptions, salvage};
 
@@ -77,13 +77,13 @@ impl Sample {
 
 /// Larger than the samples': tables of several levels. Every message waits for a session that is
 /// there, and every subscription has its session.
-fn batch(rng: &mut Rng, model: &Model) -> Batch {
+pub(super) fn batch(rng: &mut Rng, model: &Model) -> Batch {
     let mut batch =
         Batch { next_seq: model.next_seq, next_session: model.next_session, ..Batch::default() };
     for _ in 0..20 {
         let id = SessionId(batch.next_session);
         batch.next_session += 1;
-        batch.sessions.insert(id, Some(samples::session(rng, batch.next_seq)));
+        batch.sessions.insert(id, Some(session(rng, id, batch.next_seq)));
         for n in 0..4 {
             let filter = Arc::from(format!("plant/{}/{n}/+", id.0));
             batch.subscriptions.insert((id, filter), Some(samples::subscription(rng)));
@@ -91,7 +91,7 @@ fn batch(rng: &mut Rng, model: &Model) -> Batch {
     }
     for id in model.sessions.keys() {
         if rng.one_in(4) {
-            batch.sessions.insert(*id, Some(samples::session(rng, batch.next_seq)));
+            batch.sessions.insert(*id, Some(session(rng, *id, batch.next_seq)));
         }
     }
     for _ in 0..150 {
@@ -112,6 +112,12 @@ fn batch(rng: &mut Rng, model: &Model) -> Batch {
         batch.retained.insert(message.topic.clone(), Some(message));
     }
     batch
+}
+
+/// A session whose client has no other.
+fn session(rng: &mut Rng, id: SessionId, next_seq: Seq) -> SessionRecord {
+    let client_id = format!("client-{}", id.0).into();
+    SessionRecord { client_id, ..samples::session(rng, next_seq) }
 }
 
 fn salvaged(image: &[u8]) -> (Found, Loaded) {
@@ -170,7 +176,7 @@ fn a_sound_store_is_salvaged_whole() {
 fn nothing_comes_back_that_was_not_in_the_store() {
     let sample = Sample::new(2);
     let mut kept = 0;
-    for seed in 0..150 {
+    for seed in 0..60 {
         let mut image = sample.image.clone();
         damage(&mut Rng(seed), &mut image);
         let (found, loaded) = salvaged(&image);
@@ -178,14 +184,14 @@ fn nothing_comes_back_that_was_not_in_the_store() {
         assert_eq!(found.messages.kept, loaded.messages.len() as u64, "seed {seed}");
         kept += usize::from(found.total().kept > 0);
     }
-    assert!(kept > 100, "most damages leave something: {kept}");
+    assert!(kept > 40, "most damages leave something: {kept}");
 }
 
 #[test]
 fn one_damaged_page_costs_what_is_below_it() {
     let sample = Sample::new(3);
     let whole = salvaged(&sample.image).0.total().kept;
-    for page in (1..sample.image.len() / PAGE).step_by(2) {
+    for page in (1..sample.image.len() / PAGE).step_by(8) {
         let mut image = sample.image.clone();
         image[page * PAGE + 100] ^= 0xff;
         let (found, loaded) = salvaged(&image);
@@ -228,7 +234,7 @@ fn numbers_of_what_was_lost_are_not_given_away_again() {
 fn a_damaged_file_is_kept_and_replaced() {
     let sample = Sample::new(6);
     let mut salvages = 0;
-    for seed in 0..60 {
+    for seed in 0..30 {
         let dir = TempDir::new();
         let path = dir.path().join(FILE_NAME);
         let mut image = sample.image.clone();
@@ -246,7 +252,7 @@ fn a_damaged_file_is_kept_and_replaced() {
         assert_eq!(loaded.messages.len() as u64, salvaged.found.messages.kept);
         salvages += 1;
     }
-    assert!(salvages > 20, "{salvages}");
+    assert!(salvages > 10, "{salvages}");
 }
 
 #[test]
