@@ -38,6 +38,8 @@ struct Process {
     child: Option<Child>,
     dir: PathBuf,
     arguments: Vec<String>,
+    /// A signal that it ignores, where it is not to.
+    ignores: Option<&'static str>,
 }
 
 impl Broker {
@@ -56,8 +58,18 @@ impl Broker {
     /// # Panics
     /// When the binary is missing, and when the broker ends or does not listen in time.
     pub fn with_config(config: &str) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Self::with_process(Process::new(config))
+    }
+
+    /// The same, for a broker that does not hear a signal, by its name without SIG.
+    pub fn with_config_ignoring(signal: &'static str, config: &str) -> Self {
         let mut process = Process::new(config);
+        process.ignores = Some(signal);
+        Self::with_process(process)
+    }
+
+    fn with_process(mut process: Process) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         process.arguments.extend([
             "--listen".to_owned(),
             address.to_string(),
@@ -221,13 +233,22 @@ impl Process {
         let config_file = dir.join("outpost.toml");
         fs::write(&config_file, config).expect("write the configuration");
         let arguments = vec!["run".into(), "-c".into(), config_file.display().to_string()];
-        Self { child: None, dir, arguments }
+        Self { child: None, dir, arguments, ignores: None }
     }
 
     fn spawn(&mut self) {
         let path = self.dir.join("stderr.log");
         let log = File::options().create(true).append(true).open(path).expect("open the log");
-        let child = Command::new(binary())
+        let mut command = match self.ignores {
+            None => Command::new(binary()),
+            Some(signal) => {
+                let script = format!("trap '' {signal}; exec \"$0\" \"$@\"");
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &script]).arg(binary());
+                shell
+            }
+        };
+        let child = command
             .args(&self.arguments)
             .current_dir(&self.dir)
             .stdin(Stdio::null())

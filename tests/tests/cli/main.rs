@@ -10,4 +10,5 @@ mod recovery;
 mod refusals;
 mod retained;
 mod server;
+mod store;
 mod tls;
