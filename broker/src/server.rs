@@ -32,8 +32,8 @@ use crate::net::listener::{Census, Listener};
 use crate::net::local::LocalConnector;
 use crate::net::shared::Shared;
 use crate::store::{
-    Count, Found, RedbStore, Salvaged, Store, StoreError, StoreOptions, salvage, spawn_reader,
-    spawn_writer,
+    Count, Found, RedbStore, Salvaged, Store, StoreError, StoreOptions, check_suspect, salvage,
+    spawn_reader, spawn_writer, suspect,
 };
 use crate::tls;
 
@@ -85,10 +85,18 @@ pub enum ServerError {
 /// What keeps it from starting, and a store that can no longer be written: then nothing more is
 /// acknowledged, and the process is to end.
 pub async fn run(config: Config) -> Result<(), ServerError> {
+    let data_dir = config.store.path.clone();
     let mut server = Server::start(config).await?;
     let ended = server.wait().await;
     let stopped = server.stop().await;
-    ended.and(stopped)
+    let ended = ended.and(stopped);
+    if let Err(ServerError::Store(failure)) = &ended
+        && failure.may_be_damage()
+        && let Err(error) = suspect(&data_dir, failure)
+    {
+        error!(%error, "cannot have the next start check the store");
+    }
+    ended
 }
 
 /// A running broker.
@@ -258,6 +266,7 @@ fn restore(
     options: &StoreOptions,
     clock: Clock,
 ) -> Result<(RedbStore, Broker), StoreError> {
+    check_suspect(&config.store.path)?;
     let mut store = RedbStore::open(&config.store.path, options)?;
     let settings = Settings {
         limits: config.limits.clone(),

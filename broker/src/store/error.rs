@@ -120,6 +120,11 @@ impl StoreError {
         matches!(self, Self::Corrupt { .. } | Self::CorruptRow { .. })
     }
 
+    /// Whether damage may be behind it: redb panics on some.
+    pub fn may_be_damage(&self) -> bool {
+        self.is_damage() || matches!(self, Self::Panicked { .. })
+    }
+
     /// Sorts an error of redb; `action` says what was tried, as a verb.
     pub(super) fn of_redb(path: &Path, action: &'static str, error: redb::Error) -> Self {
         let path = path.to_path_buf();

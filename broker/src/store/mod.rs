@@ -11,6 +11,7 @@
 //! - `file.rs`: the file itself: found, created, never overwritten.
 //! - `contents.rs`: what a file holds, read without redb, page by page (`pages.rs`) and record by record
 //!   (`record.rs`): for `salvage.rs`, which makes the best of a damaged file, and for `tools`.
+//!   `suspicion.rs`: damage that was found late.
 //! - `backend.rs`, `metrics.rs`: what reaches the device, counted.
 //! - `writer.rs`: the one thread that commits; `space.rs`: how it waits on a full disk.
 
@@ -31,6 +32,7 @@ mod salvage;
 mod schema;
 mod shared_db;
 mod space;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 pub mod tools;
@@ -44,6 +46,7 @@ pub use redb_store::{RedbStore, SCHEMA_VERSION, StoreOptions};
 pub use rows::RowFault;
 pub use salvage::{Count, Found, Salvaged, salvage};
 pub use space::SpaceWaiter;
+pub use suspicion::{check_suspect, suspect};
 pub use writer::{BatchSource, spawn_writer};
 
 use crate::core::change::{Batch, Numbers, QueuedMessage, Restore, Seq};

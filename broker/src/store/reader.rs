@@ -6,7 +6,7 @@ use redb::ReadableDatabase;
 
 use super::StoreReader;
 use super::error::StoreError;
-use super::redb_store::{MESSAGES, corrupt_row, redb_error};
+use super::redb_store::{MESSAGES, corrupt_row, guarded, redb_error};
 use super::rows::{self, Interner};
 use super::shared_db::SharedDatabase;
 use crate::core::change::{QueuedMessage, Seq};
@@ -29,6 +29,13 @@ impl RedbReader {
 impl StoreReader for RedbReader {
     fn read(&mut self, seqs: &[Seq]) -> Result<Vec<(Seq, Option<QueuedMessage>)>, StoreError> {
         self.interner.forget_above(TOPICS_MAX);
+        let shared = self.shared.clone();
+        guarded(&shared.path, || self.rows(seqs))
+    }
+}
+
+impl RedbReader {
+    fn rows(&mut self, seqs: &[Seq]) -> Result<Vec<(Seq, Option<QueuedMessage>)>, StoreError> {
         let path = &self.shared.path;
         let error = redb_error(path, "read");
         let db = self.shared.get()?;

@@ -17,7 +17,7 @@ use super::contents::Contents;
 use super::error::StoreError;
 use super::file::DataDir;
 use super::record::{Filler, Record, Table};
-use super::{RedbStore, StoreOptions};
+use super::{RedbStore, StoreOptions, suspicion};
 use crate::core::change::SessionId;
 
 /// What became of a damaged store.
@@ -101,6 +101,7 @@ pub fn salvage(data_dir: &Path, options: &StoreOptions) -> Result<Salvaged, Stor
         let mut store = RedbStore::with_backend(new, &path, options)?;
         salvage_into(&damaged, &path, &mut store)
     })?;
+    suspicion::clear(data_dir)?;
     Ok(Salvaged { set_aside, found })
 }
 

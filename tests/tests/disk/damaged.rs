@@ -4,14 +4,19 @@ use std::fs;
 use std::path::PathBuf;
 
 use outpost_protocol::{Connect, Properties, Property, QoS};
-use outpost_tests::{Broker, Command, message, v5};
+use outpost_tests::{Broker, Command, RawClient, message, v5};
+
+/// A session that outlives its connection.
+fn keeper(broker: &Broker) -> RawClient {
+    let properties = [Property::SessionExpiryInterval(3_600)];
+    let properties = Properties::list(&properties);
+    broker.connect(&Connect { properties, clean_start: false, ..v5("keeper") })
+}
 
 /// A broker that has ended, with a session that waits for 100 messages and with 100 retained ones.
 fn filled(config: &str) -> (Broker, PathBuf) {
     let mut broker = Broker::with_config(config);
-    let properties = [Property::SessionExpiryInterval(3_600)];
-    let durable = Connect { properties: Properties::list(&properties), ..v5("keeper") };
-    let mut keeper = broker.connect(&durable);
+    let mut keeper = keeper(&broker);
     keeper.subscribe("q/#", QoS::AtLeastOnce);
     keeper.disconnect();
     let mut publisher = broker.connect(&v5("publisher"));
@@ -30,7 +35,7 @@ fn filled(config: &str) -> (Broker, PathBuf) {
     (broker, path)
 }
 
-/// Damages the file so that the broker cannot read it whole: the page that holds `what`.
+/// Damages the file so that the broker cannot open it.
 fn damage(path: &PathBuf) -> Vec<u8> {
     let mut bytes = fs::read(path).expect("read the store");
     // The header's page size: redb does not open it then, the pages are all there.
@@ -66,10 +71,7 @@ fn it_is_salvaged_and_kept() {
     assert_eq!(client.take().text(), "202");
     client.subscribe("kept/#", QoS::AtMostOnce);
     (0..100).for_each(|_| assert!(client.take().retain));
-    let properties = [Property::SessionExpiryInterval(3_600)];
-    let properties = Properties::list(&properties);
-    let durable = Connect { properties, clean_start: false, ..v5("keeper") };
-    let mut keeper = broker.connect(&durable);
+    let mut keeper = keeper(&broker);
     assert!(keeper.connack().session_present);
     for n in 0..100 {
         assert_eq!(keeper.take().topic, format!("q/{n}"));
@@ -97,4 +99,39 @@ fn it_is_refused_and_left_as_it_is() {
     assert!(last.contains("store.on_corrupt = \"refuse\""), "{}", ended.errors);
     assert!(fs::read(&path).expect("read the store") == damaged, "not a byte has changed");
     assert!(set_aside(&broker).is_empty());
+}
+
+/// Damage that an earlier run met: redb would open the file without a word, so every page is looked
+/// at.
+#[test]
+fn a_store_under_suspicion_is_checked_and_salvaged() {
+    if Broker::is_external() {
+        return;
+    }
+    let (mut broker, path) = filled("");
+    let note = path.with_file_name("outpost.redb.suspect");
+    fs::write(&note, "a page could not be read").expect("write the note");
+    broker.restart();
+    assert!(!note.exists() && set_aside(&broker).is_empty(), "it is sound");
+    broker.terminate();
+    assert!(broker.wait().success());
+
+    let mut bytes = fs::read(&path).expect("read the store");
+    let at = find(&bytes, b"payload-50payload").expect("a payload");
+    bytes[at] ^= 1;
+    fs::write(&path, &bytes).expect("damage the store");
+    fs::write(&note, "a page could not be read").expect("write the note");
+    broker.restart();
+    let log = broker.log();
+    assert_eq!(log.matches("checking every page").count(), 2, "{log}");
+    assert!(!note.exists());
+    let [aside] = &set_aside(&broker)[..] else { panic!("{:?}", set_aside(&broker)) };
+    assert!(fs::read(aside).expect("read what was set aside") == bytes);
+    assert!(log.contains("damaged_pages=1"), "{log}");
+    let mut session = keeper(&broker);
+    assert!(session.take().topic.starts_with("q/"), "what is on other pages is there");
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
 }

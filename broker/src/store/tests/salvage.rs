@@ -12,7 +12,9 @@ use super::samples::{self, Model};
 use super::{Rng, TempDir, open};
 use crate::core::change::{Batch, Loaded, Seq, SessionId, SessionRecord, Target};
 use crate::store::salvage::{Found, salvage_into};
-use crate::store::{FILE_NAME, RedbStore, Store, StoreError, StoreOptions, salvage};
+use crate::store::{
+    FILE_NAME, RedbStore, Store, StoreError, StoreOptions, check_suspect, salvage, suspect,
+};
 
 const PAGE: usize = 4096;
 
@@ -289,4 +291,36 @@ fn a_store_in_use_or_of_a_later_schema_is_no_damage() {
     assert!(matches!(error, StoreError::SchemaVersion { found: 99, .. }), "{error}");
     assert!(!error.is_damage());
     assert_eq!(fs::read(dir.path().join(FILE_NAME)).unwrap(), before);
+}
+
+#[test]
+fn suspicion_ends_with_a_look_at_every_page() {
+    let sample = Sample::new(7);
+    let dir = TempDir::new();
+    let path = dir.path().join(FILE_NAME);
+    let why = StoreError::Panicked { what: "at a page".into() };
+    let is_suspect = || fs::read_dir(dir.path()).unwrap().count() > 1;
+    fs::write(&path, &sample.image).unwrap();
+    check_suspect(dir.path()).unwrap();
+    suspect(dir.path(), &why).unwrap();
+    assert!(is_suspect());
+    check_suspect(dir.path()).unwrap();
+    assert!(!is_suspect(), "it is sound");
+
+    let page = (1..sample.image.len() / PAGE).map(|page| page * PAGE + 200).find(|at| {
+        let mut image = sample.image.clone();
+        image[*at] ^= 1;
+        salvaged(&image).0.damaged_pages > 0
+    });
+    let mut image = sample.image.clone();
+    image[page.unwrap()] ^= 1;
+    fs::write(&path, &image).unwrap();
+    check_suspect(dir.path()).unwrap();
+    suspect(dir.path(), &why).unwrap();
+    let error = check_suspect(dir.path()).unwrap_err();
+    assert!(error.is_damage(), "{error}");
+    assert!(is_suspect(), "until it is salvaged");
+    salvage(dir.path(), &StoreOptions::default()).unwrap();
+    check_suspect(dir.path()).unwrap();
+    assert!(!dir.path().join("outpost.redb.suspect").exists());
 }

@@ -153,7 +153,7 @@ pub(super) fn message(rng: &mut Rng) -> Arc<Message> {
 /// One of many topics.
 pub(super) fn retained(rng: &mut Rng) -> Arc<Message> {
     let topic = format!("retained/{}", rng.below(1_000)).into();
-    let payload: Vec<u8> = (0..rng.below(200)).map(|_| rng.next() as u8).collect();
+    let payload: Vec<u8> = (0..1 + rng.below(200)).map(|_| rng.next() as u8).collect();
     let (qos, properties) = (rng.pick(&QOS), rng.pick(&PROPERTIES));
     Arc::new(Message::new(topic, qos, true, None, properties, &payload))
 }

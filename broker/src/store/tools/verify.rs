@@ -18,6 +18,8 @@ pub struct Verified {
     pub problems: Vec<String>,
     /// All that is wrong.
     pub count: u64,
+    /// What of it is damage to the file: pages and rows that cannot be read, or are missing.
+    pub damage: u64,
     /// Rows that were read and found right, by table.
     pub rows: Vec<(&'static str, u64)>,
     /// Messages that no session waits for any more: the next start removes them.
@@ -33,14 +35,14 @@ pub fn verify(file: &StoreFile) -> Result<Verified, StoreError> {
     let mut verifier = Verifier::default();
     if contents.damaged_pages > 0 {
         let pages = contents.damaged_pages;
-        verifier.problem(format!("{pages} pages cannot be read, or have a wrong checksum"));
+        verifier.damage(format!("{pages} pages cannot be read, or have a wrong checksum"));
     }
     if contents.damaged_bookkeeping > 0 {
         let pages = contents.damaged_bookkeeping;
-        verifier.problem(format!("{pages} pages of redb's own tables have a wrong checksum"));
+        verifier.damage(format!("{pages} pages of redb's own tables have a wrong checksum"));
     }
     if contents.meta.schema.is_none() {
-        verifier.problem("table meta: the schema version is missing".into());
+        verifier.damage("table meta: the schema version is missing".into());
     }
     for table in Table::ALL {
         let mut rows = 0;
@@ -49,13 +51,13 @@ pub fn verify(file: &StoreFile) -> Result<Verified, StoreError> {
                 rows += 1;
                 verifier.take(&record);
             }
-            Err(bad) => verifier.problem(bad.to_string()),
+            Err(bad) => verifier.damage(bad.to_string()),
         });
         match contents.rows(table) {
             Some(expected) if expected == rows => {}
             Some(expected) => verifier
-                .problem(format!("table {}: {rows} of {expected} rows can be read", table.name())),
-            None => verifier.problem(format!("table {} is missing", table.name())),
+                .damage(format!("table {}: {rows} of {expected} rows can be read", table.name())),
+            None => verifier.damage(format!("table {} is missing", table.name())),
         }
         verifier.verified.rows.push((table.words(), rows));
     }
@@ -77,6 +79,11 @@ impl Verifier {
         if self.verified.problems.len() < PROBLEMS_MAX {
             self.verified.problems.push(problem);
         }
+    }
+
+    fn damage(&mut self, problem: String) {
+        self.verified.damage += 1;
+        self.problem(problem);
     }
 
     fn take(&mut self, record: &Record) {
