@@ -271,6 +271,7 @@ fn restore(
     let settings = Settings {
         limits: config.limits.clone(),
         commit: commit_policy(&config.store),
+        topic_classes: config.store.topics.clone(),
         sys_interval_s: config.sys.interval_s,
         version: VERSION,
         seed: seed(),

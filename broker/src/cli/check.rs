@@ -84,6 +84,15 @@ fn summarise(file: &Path, config: &Config, output: &mut Output<'_>) -> Result<()
     let store = &config.store;
     let (path, interval_ms) = (store.path.display(), store.commit_interval_ms);
     writeln!(output.out, "  store {path}: commits every {interval_ms} ms")?;
+    for class in &store.topics {
+        let (filter, durability) = (&class.filter, class.durability.name());
+        let window = match class.durability.window_ms() {
+            Some(0) => "nothing acknowledged is lost".to_owned(),
+            Some(ms) => format!("a power cut may take what came within {ms} ms before it"),
+            None => "a restart loses what is not delivered".to_owned(),
+        };
+        writeln!(output.out, "    {filter}: {durability}, {window}")?;
+    }
     for bridge in &config.bridges {
         let BridgeConfig { name, address, tls, .. } = bridge;
         let transport = if tls.is_some() { "TLS" } else { "plain TCP" };
@@ -160,6 +169,10 @@ mod tests {
         password_file = "passwords"
         [store]
         path = "data"
+        [[store.topic]]
+        filter = "x/#"
+        durability = "interval"
+        interval_ms = 5000
         [[bridge]]
         name = "hq"
         address = "hq.example:8883"
@@ -190,6 +203,7 @@ mod tests {
              \x20 listener 0.0.0.0:8883: TLS, anonymous clients allowed\n\
              \x20 users of DIR/passwords\n\
              \x20 store DIR/data: commits every 20 ms\n\
+             \x20   x/#: interval, a power cut may take what came within 5000 ms before it\n\
              \x20 bridge hq to hq.example:8883: TLS, site/t/# out, c/# in\n"
         );
         assert_eq!(

@@ -61,6 +61,24 @@ pub(super) struct FileStore {
     pub(super) cache_bytes: Key<Bytes>,
     pub(super) lazy_commit_interval_ms: Key<Int>,
     pub(super) on_corrupt: Option<super::OnCorrupt>,
+    #[serde(default)]
+    pub(super) topic: Vec<Spanned<FileStoreTopic>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileStoreTopic {
+    pub(super) filter: Key<String>,
+    pub(super) durability: Option<FileDurability>,
+    pub(super) interval_ms: Key<Int>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FileDurability {
+    Durable,
+    Interval,
+    Volatile,
 }
 
 /// One key for each field of [`crate::core::limits::Limits`].

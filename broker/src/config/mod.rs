@@ -24,6 +24,7 @@ pub use address::{InvalidAddress, ListenAddress};
 pub(crate) use error::io_reason;
 pub use error::{ConfigError, ConfigErrors};
 
+use crate::core::TopicClass;
 use crate::core::limits::Limits;
 use error::Report;
 use units::ShowBytes;
@@ -104,6 +105,8 @@ pub struct Store {
     pub cache_bytes: u64,
     /// Milliseconds that changes may gather that nobody waits for.
     pub lazy_commit_interval_ms: u64,
+    /// What is promised of the messages of which topics; all others are durable.
+    pub topics: Vec<TopicClass>,
     /// What is done about a damaged store at the start.
     pub on_corrupt: OnCorrupt,
 }
@@ -277,6 +280,7 @@ impl Store {
             commit_bytes_max: 256 << 10,
             cache_bytes: 8 << 20,
             lazy_commit_interval_ms: 1_000,
+            topics: Vec::new(),
             on_corrupt: OnCorrupt::default(),
         }
     }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::*;
+use crate::core::Durability;
 use crate::core::limits::QueueFull;
 
 const REFERENCE: &str = include_str!("../../../configs/reference.toml");
@@ -381,11 +382,12 @@ fn the_reference_is_the_default() {
 /// Every key is named in its section: as it stands where it has a default, else behind `# `.
 #[test]
 fn the_reference_names_every_key() {
-    let sections: [(&str, &[&str], &[&str]); 10] = [
+    let sections: [(&str, &[&str], &[&str]); 11] = [
         ("[[listener]]", keys_of::<file::FileListener>(), &["tls"]),
         ("[listener.tls]", keys_of::<file::FileListenerTls>(), &["*"]),
         ("[auth]", keys_of::<file::FileAuth>(), &["*"]),
         ("[store]", keys_of::<file::FileStore>(), &["path"]),
+        ("[[store.topic]]", keys_of::<file::FileStoreTopic>(), &["*"]),
         ("[limits]", keys_of::<file::FileLimits>(), &[]),
         ("[sys]", keys_of::<file::FileSys>(), &[]),
         ("[log]", keys_of::<file::FileLog>(), &[]),
@@ -402,6 +404,51 @@ fn the_reference_names_every_key() {
     }
 }
 
+#[test]
+fn classes_of_topics() {
+    let config = parse(
+        r#"
+        [[store.topic]]
+        filter = "alarm/#"
+        durability = "durable"
+        [[store.topic]]
+        filter = "telemetry/#"
+        durability = "interval"
+        interval_ms = 5000
+        [[store.topic]]
+        filter = "+/debug"
+        durability = "volatile"
+        "#,
+    );
+    let class = |filter: &str, durability| TopicClass { filter: filter.into(), durability };
+    let expected = [
+        class("alarm/#", Durability::Durable),
+        class("telemetry/#", Durability::Interval { window_ms: 5_000 }),
+        class("+/debug", Durability::Volatile),
+    ];
+    assert_eq!(config.store.topics, expected);
+}
+
+#[test]
+fn classes_that_are_wrong() {
+    let of = |keys: &str| errors(&format!("[[store.topic]]\n{keys}\n"));
+    let volatile = "durability = \"volatile\"";
+    assert!(of(volatile).contains("store.topic.filter: is missing"), "{}", of(volatile));
+    for filter in ["a/#/b", "", "$share/g/a"] {
+        let told = of(&format!("filter = \"{filter}\"\n{volatile}"));
+        assert!(told.contains("must be a topic filter"), "{told}");
+    }
+    for (keys, expected) in [
+        ("filter = \"a\"", "store.topic.durability: is missing"),
+        ("filter = \"a\"\ndurability = \"x\"", "\"volatile\""),
+        ("filter = \"a\"\ndurability = \"interval\"", "store.topic.interval_ms: is missing"),
+        ("filter = \"a\"\ndurability = \"interval\"\ninterval_ms = 0", "must be 1 to 3600000"),
+        ("filter = \"a\"\ndurability = \"durable\"\ninterval_ms = 5", "\"interval\" only"),
+    ] {
+        assert!(of(keys).contains(expected), "{keys}: {}", of(keys));
+    }
+}
+
 /// The range that stands above a key is the one that an error would name.
 #[test]
 fn the_reference_tells_the_ranges() {
@@ -411,7 +458,8 @@ fn the_reference_tells_the_ranges() {
         ("sys", keys_of::<file::FileSys>()),
     ];
     for (section, keys) in sections {
-        for key in keys.iter().filter(|key| !["path", "queue_full", "on_corrupt"].contains(key)) {
+        let others = ["path", "queue_full", "on_corrupt", "topic"];
+        for key in keys.iter().filter(|key| !others.contains(key)) {
             let text = format!("[{section}]\n{key} = 9000000000000000000\n");
             let errors = Config::parse(Path::new("x"), &text).unwrap_err().to_string();
             let (_, range) = errors.rsplit_once("must be ").unwrap();

@@ -7,19 +7,20 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use outpost_bridge::config::{BridgeConfig, Invalid};
-use outpost_protocol::QoS;
+use outpost_protocol::{QoS, TopicFilter};
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::data_dir::default_data_dir;
 use super::error::Report;
 use super::file::{
-    FileAuth, FileBridge, FileConfig, FileLimits, FileListener, FileListenerTls, FileLog,
-    FileQueueFull, FileStore, FileSys,
+    FileAuth, FileBridge, FileConfig, FileDurability, FileLimits, FileListener, FileListenerTls,
+    FileLog, FileQueueFull, FileStore, FileStoreTopic, FileSys,
 };
 use super::units::{Bytes, Int, ShowBytes};
 use super::{AuthConfig, Config, ListenAddress, Listener, ListenerTls, Log, Store, Sys};
 use crate::core::limits::{Limits, QueueFull};
+use crate::core::{Durability, TopicClass};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -150,8 +151,55 @@ impl Check<'_, '_> {
             cache_bytes: bytes!(cache_bytes, MIB..=64 * GIB),
             lazy_commit_interval_ms: int!(lazy_commit_interval_ms, 0..=3_600_000),
             on_corrupt: file.on_corrupt.unwrap_or_default(),
+            topics: file.topic.iter().filter_map(|topic| self.topic_class(topic)).collect(),
             path: default.path,
         }
+    }
+
+    fn topic_class(&mut self, file: &Spanned<FileStoreTopic>) -> Option<TopicClass> {
+        let FileStoreTopic { filter, durability, interval_ms } = file.get_ref();
+        let filter = self.topic_filter(file, filter)?;
+        let expected = "\"durable\", \"interval\" or \"volatile\"";
+        let durability = match (durability, interval_ms) {
+            (None, _) => {
+                self.missing("store.topic.durability", file.span(), expected);
+                return None;
+            }
+            (Some(FileDurability::Interval), None) => {
+                let expected = "milliseconds, the window of loss";
+                self.missing("store.topic.interval_ms", file.span(), expected);
+                return None;
+            }
+            (Some(FileDurability::Interval), interval_ms) => {
+                let key = "store.topic.interval_ms";
+                Durability::Interval { window_ms: self.int(key, interval_ms, 1..=3_600_000, 1) }
+            }
+            (Some(_), Some(interval_ms)) => {
+                let problem = "is for durability = \"interval\" only";
+                self.report.key("store.topic.interval_ms", interval_ms.span(), problem);
+                return None;
+            }
+            (Some(FileDurability::Durable), None) => Durability::Durable,
+            (Some(FileDurability::Volatile), None) => Durability::Volatile,
+        };
+        Some(TopicClass { filter, durability })
+    }
+
+    fn topic_filter(
+        &mut self,
+        file: &Spanned<FileStoreTopic>,
+        filter: &Option<Spanned<String>>,
+    ) -> Option<Box<str>> {
+        let Some(filter) = filter else {
+            self.missing("store.topic.filter", file.span(), "a topic filter");
+            return None;
+        };
+        let is_fine = TopicFilter::new(filter.get_ref()).is_ok_and(|f| f.share_name().is_none());
+        if !is_fine {
+            let problem = "must be a topic filter, and of no shared subscription";
+            self.report.value("store.topic.filter", filter.span(), problem);
+        }
+        is_fine.then(|| filter.get_ref().as_str().into())
     }
 
     fn limits(&mut self, file: &FileLimits) -> Limits {

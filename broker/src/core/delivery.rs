@@ -95,13 +95,17 @@ impl Broker {
         self.pump(now, key);
     }
 
-    /// Stores a message for the sessions that need it after a restart. Its number.
+    /// Stores a message for the sessions that need it after a restart, or keeps it in memory where
+    /// that is all that is promised. Its number.
     pub(super) fn store_message(
         &mut self,
         now: Instant,
         message: &Arc<Message>,
         targets: Vec<Target>,
     ) -> Seq {
+        if message.is_volatile() {
+            return self.reside(now, message, targets);
+        }
         let (seq, row) = self.new_row(now, message, targets);
         self.pending.put_message(seq, row);
         seq
@@ -180,11 +184,12 @@ impl Broker {
         }
     }
 
-    /// One session fewer waits for a message. True: it was the last. The row of the message goes,
-    /// which says to a restart all that the session's row would say.
+    /// One session fewer waits for a message. True: a restart need not be told by the row of that
+    /// session. It was the last one, so that the row of the message goes, which says all there is to
+    /// say; or the message is in memory only.
     pub(super) fn release_message(&mut self, now: Instant, seq: Seq) -> bool {
         if !self.ledger.release(seq) {
-            return false;
+            return self.resident.contains_key(&seq);
         }
         if self.resident.remove(&seq).is_none() {
             self.forget_message(now, seq);
@@ -334,7 +339,9 @@ impl Broker {
         if session.is_durable() {
             let target = queued.target(session.id);
             queued.seq = Some(self.store_message(now, &queued.message, vec![target]));
-            self.pending.lazy(now);
+            if !queued.message.is_volatile() {
+                self.pending.lazy(now);
+            }
         }
         self.enqueue(now, key, queued);
     }

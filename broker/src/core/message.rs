@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use outpost_protocol::{Properties, QoS};
 
+use super::durability::Durability;
 use super::time::Instant;
 
 /// A valid topic name, shared: telemetry repeats its topics, so that a topic is kept once.
@@ -25,6 +26,8 @@ pub struct Message {
     pub retain: bool,
     /// When it expires: the publisher's Message Expiry Interval, or none.
     pub expires_at: Option<Instant>,
+    /// What is promised of it, by its topic. What comes from the store is durable.
+    pub durability: Durability,
     properties_len: u32,
     body: Box<[u8]>,
 }
@@ -43,7 +46,20 @@ impl Message {
         body.extend_from_slice(properties);
         body.extend_from_slice(payload);
         let properties_len = u32::try_from(properties.len()).expect("a packet is below 256 MiB");
-        Self { topic, qos, retain, expires_at, properties_len, body: body.into_boxed_slice() }
+        Self {
+            topic,
+            qos,
+            retain,
+            expires_at,
+            durability: Durability::default(),
+            properties_len,
+            body: body.into_boxed_slice(),
+        }
+    }
+
+    /// The same with another durability.
+    pub(super) fn with(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     /// The properties that are forwarded unaltered.
@@ -54,6 +70,11 @@ impl Message {
     /// The payload.
     pub fn payload(&self) -> &[u8] {
         &self.body[self.properties_len as usize..]
+    }
+
+    /// It lives in memory only.
+    pub(super) fn is_volatile(&self) -> bool {
+        self.durability == Durability::Volatile
     }
 
     /// What it counts in every limit in bytes: topic, properties and payload.

@@ -34,6 +34,7 @@ mod connect;
 mod connection;
 mod delivery;
 mod disconnect;
+mod durability;
 mod event;
 mod held;
 mod ledger;
@@ -74,6 +75,7 @@ use slab::Slab;
 
 pub use connect::{refusal, refusal_of};
 pub use connection::{ConnId, Peer};
+pub use durability::{Durability, TopicClass};
 pub use event::Event;
 pub(crate) use event::Throttle;
 pub use load::Load;
@@ -105,6 +107,9 @@ pub struct Settings {
     pub limits: Limits,
     /// When changes are committed.
     pub commit: CommitPolicy,
+    /// What is promised of the messages of which topics: the first class that takes a topic decides;
+    /// all others are durable.
+    pub topic_classes: Vec<TopicClass>,
     /// How often `$SYS` is published, in seconds; 0: never.
     pub sys_interval_s: u32,
     /// What `$SYS/broker/version` says.
@@ -173,8 +178,10 @@ impl Broker {
         if settings.sys_interval_s > 0 {
             timers.set(now, Timer::Sys);
         }
+        let mut topics = Topics::new(settings.seed);
+        topics.set_classes(settings.topic_classes.clone());
         Self {
-            topics: Topics::new(settings.seed),
+            topics,
             groups: Groups::default(),
             connections: Slab::new(),
             sessions: Slab::new(),

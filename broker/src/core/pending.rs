@@ -10,11 +10,13 @@
 //! One batch is under commit at a time; meanwhile the next one gathers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Broker;
 use super::change::{Batch, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord};
 use super::connection::ConnId;
+use super::durability::Durability;
 use super::event::Event;
 use super::message::{Message, Topic};
 use super::parked::Waiter;
@@ -40,6 +42,11 @@ pub(super) struct Pending {
     lazy_since: Option<Instant>,
     /// Messages in the open batch or under commit whose publisher waits.
     awaited: BTreeMap<Seq, (Instant, Waiter)>,
+    /// Messages of the open batch that are acknowledged already, by the time until which they are to
+    /// be stored.
+    promised: BTreeSet<(Instant, Seq)>,
+    /// The same of retained messages: the earliest.
+    retained_promised: Option<Instant>,
     /// The first message of the open batch.
     open_from: Seq,
     budget: Budget,
@@ -68,6 +75,8 @@ impl Pending {
             urgent_since: None,
             lazy_since: None,
             awaited: BTreeMap::new(),
+            promised: BTreeSet::new(),
+            retained_promised: None,
             open_from: Seq(0),
             budget: Budget::new(policy.flash_budget_per_day),
             excess_told_at: None,
@@ -104,6 +113,9 @@ impl Pending {
     pub(super) fn remove_message(&mut self, now: Instant, seq: Seq) -> (bool, Option<Waiter>) {
         let is_open = if let Some(Some(queued)) = self.batch.messages.remove(&seq) {
             self.bytes -= queued.message.bytes();
+            if let Some(until) = promised_until(&queued) {
+                self.promised.remove(&(until, seq));
+            }
             true
         } else {
             self.batch.messages.insert(seq, None);
@@ -121,6 +133,20 @@ impl Pending {
     /// Somebody waits until a message of the open batch is stored, or done.
     pub(super) fn await_message(&mut self, now: Instant, seq: Seq, waiter: Waiter) {
         self.awaited.insert(seq, (now, waiter));
+    }
+
+    /// These messages are acknowledged, and are to be stored within their window.
+    pub(super) fn promise(&mut self, messages: Range<Seq>) {
+        for (seq, row) in self.batch.messages.range(messages) {
+            let until = row.as_ref().and_then(promised_until);
+            self.promised.extend(until.map(|until| (until, *seq)));
+        }
+    }
+
+    /// Likewise a retained message, until then.
+    pub(super) fn promise_retained(&mut self, until: Instant) {
+        self.retained_promised =
+            Some(self.retained_promised.map_or(until, |earliest| earliest.min(until)));
     }
 
     /// Who waits for a message now waits for the commit.
@@ -215,7 +241,11 @@ impl Pending {
         let urgent = self.urgent_since.map(|at| at.max(earliest));
         let lazy_interval_ms = self.policy.lazy_interval_ms;
         let lazy = self.lazy_since.map(|at| at.plus_ms(lazy_interval_ms).max(allowed_at));
-        [urgent, awaited, lazy].into_iter().flatten().min()
+        // What the budget stretches is no window of loss.
+        let promised = self.promised.first().map(|(until, _)| *until);
+        let promised = [promised, self.retained_promised].into_iter().flatten().min();
+        let promised = promised.map(|at| if self.is_full() { at.min(allowed_at) } else { at });
+        [urgent, awaited, promised, lazy].into_iter().flatten().min()
     }
 
     /// When the budget allows the next commit; it stretches the interval so far and no further.
@@ -243,6 +273,14 @@ impl Pending {
     }
 }
 
+/// Until when a message is to be stored that was acknowledged when it came.
+fn promised_until(row: &QueuedMessage) -> Option<Instant> {
+    match row.message.durability {
+        Durability::Interval { window_ms } => Some(row.arrived_at?.plus_ms(window_ms.into())),
+        Durability::Durable | Durability::Volatile => None,
+    }
+}
+
 impl Broker {
     /// When [`Self::poll_batch`] is to be called: none while there is nothing to commit, or while a
     /// batch is under commit.
@@ -258,6 +296,8 @@ impl Broker {
         self.pending.batch.number = number + 1;
         self.pending.urgent_since = None;
         self.pending.lazy_since = None;
+        self.pending.promised.clear();
+        self.pending.retained_promised = None;
         self.pending.open_from = self.next_seq;
         self.pending.last_taken_at = Some(now);
         batch.sessions.append(&mut self.dirty_records());

@@ -8,6 +8,7 @@ use outpost_protocol::{PacketId, Properties, Property, ProtocolVersion, Publish,
 
 use super::change::Seq;
 use super::connection::ConnId;
+use super::durability::Durability;
 use super::event::Event;
 use super::message::{Message, Topic};
 use super::output::{AckKind, ByteBuffer, Output};
@@ -29,6 +30,7 @@ struct Promised {
     /// Messages for durable sessions; they may be done already.
     messages: Range<Seq>,
     is_retained_stored: bool,
+    durability: Durability,
 }
 
 impl Broker {
@@ -97,12 +99,13 @@ impl Broker {
         {
             return taken;
         }
-        let message = Arc::new(message(now, topic, publish));
+        let message = Arc::new(message(now, topic, publish).with(matches.durability));
         self.counters.messages_received += 1;
         let is_retained_stored = message.retain && self.retain(now, &message);
         let first = self.next_seq;
         let routed = self.route(now, &message, &matches, Origin::Client(session));
-        let promised = Promised { messages: first..self.next_seq, is_retained_stored };
+        let (messages, durability) = (first..self.next_seq, matches.durability);
+        let promised = Promised { messages, is_retained_stored, durability };
         self.acknowledge_publish(now, id, session, publish, routed, promised);
         Taken::Handled(Handled::Done)
     }
@@ -110,35 +113,50 @@ impl Broker {
     /// Retains a message, or forgets one. True: an acknowledgement has to wait for the store.
     pub(super) fn retain(&mut self, now: Instant, message: &Arc<Message>) -> bool {
         let topic = &message.topic;
-        let is_volatile = topic.starts_with("$SYS/");
         if message.payload().is_empty() {
             // [MQTT-3.3.1-6], [MQTT-3.3.1-7]
             let existed = self.retained.remove(topic);
             self.timers.cancel(Timer::RetainedExpiry(topic.clone()));
-            if existed && !is_volatile {
-                self.pending.put_retained(topic.clone(), None);
-                self.pending.lazy(now);
-            }
-            return existed && !is_volatile;
+            return existed && self.store_retained(now, message, None);
         }
         match message.expires_at {
             Some(at) => self.timers.set(at, Timer::RetainedExpiry(topic.clone())),
             None => self.timers.cancel(Timer::RetainedExpiry(topic.clone())),
         }
         self.retained.insert(message.clone());
-        if !is_volatile {
-            self.pending.put_retained(topic.clone(), Some(message.clone()));
-            self.pending.lazy(now);
+        self.store_retained(now, message, Some(message.clone()))
+    }
+
+    /// Puts the row of a retained message, or its end, into the open batch, as far as its topic is
+    /// stored. True: an acknowledgement has to wait for it.
+    fn store_retained(
+        &mut self,
+        now: Instant,
+        message: &Message,
+        row: Option<Arc<Message>>,
+    ) -> bool {
+        if message.topic.starts_with("$SYS/") || message.is_volatile() {
+            return false;
         }
-        !is_volatile
+        self.pending.put_retained(message.topic.clone(), row);
+        match message.durability {
+            Durability::Interval { window_ms } => {
+                self.pending.promise_retained(now.plus_ms(window_ms.into()));
+                false
+            }
+            _ => {
+                self.pending.lazy(now);
+                true
+            }
+        }
     }
 
     pub(super) fn check_retained_expiry(&mut self, now: Instant, topic: &Topic) {
-        if self.retained.find(topic).is_some_and(|m| m.is_expired(now)) {
-            self.retained.remove(topic);
-            self.pending.put_retained(topic.clone(), None);
-            self.pending.lazy(now);
-        }
+        let Some(message) = self.retained.find(topic).filter(|m| m.is_expired(now)).cloned() else {
+            return;
+        };
+        self.retained.remove(topic);
+        self.store_retained(now, &message, None);
     }
 
     pub(super) fn check_queue_full_wait(&mut self, now: Instant, id: ConnId) {
@@ -372,11 +390,17 @@ impl Broker {
             ReasonCode::Success
         };
         let ack = self.new_ack(id, ack_kind(publish.qos), packet_id, reason);
+        if matches!(promised.durability, Durability::Interval { .. }) {
+            self.pending.promise(promised.messages.clone());
+        }
         if needs_commit {
             let after = self.pending.urgent(now);
             self.push_after(id, after, ack);
         } else {
-            self.push_after_messages(now, id, promised.messages, ack);
+            match promised.durability {
+                Durability::Durable => self.push_after_messages(now, id, promised.messages, ack),
+                Durability::Interval { .. } | Durability::Volatile => self.push_after(id, 0, ack),
+            }
         }
     }
 

@@ -55,6 +55,11 @@ impl Queued {
         })
     }
 
+    /// It lives in memory only, and its receiver remembers that it came.
+    pub(super) fn is_lost_by_restart_halfway(&self) -> bool {
+        self.message.is_volatile() && self.qos == QoS::ExactlyOnce
+    }
+
     /// What the store has to know of it beside the message.
     pub(super) fn target(&self, session: SessionId) -> Target {
         Target {

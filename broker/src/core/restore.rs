@@ -12,6 +12,7 @@ use super::Broker;
 use super::change::{
     Numbers, Restore, Seq, SessionId, SessionRecord, StoredMessage, SubscriptionRecord,
 };
+use super::durability::Durability;
 use super::ledger::Entry;
 use super::message::Message;
 use super::session::Session;
@@ -70,6 +71,12 @@ impl Restore for Restoring<'_> {
     fn retained(&mut self, message: Arc<Message>) {
         if let Some(at) = message.expires_at {
             self.broker.timers.set(at, Timer::RetainedExpiry(message.topic.clone()));
+        }
+        let classes = &self.broker.settings.topic_classes;
+        if Durability::of(&message.topic, classes) == Durability::Volatile {
+            // It was not when that was stored. What follows is in memory only.
+            self.broker.pending.put_retained(message.topic.clone(), None);
+            self.broker.pending.lazy(self.now);
         }
         self.broker.retained.insert(message);
     }

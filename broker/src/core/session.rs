@@ -137,6 +137,17 @@ pub(super) struct RetainedAhead {
     pub after: Option<Topic>,
 }
 
+impl Inflight {
+    /// The message as the row of the session names it. A restart loses a volatile QoS 2 message, and
+    /// helps its receiver, who remembers the identifier, to the end of the flow: PUBREL is next.
+    fn stored_seq(&self) -> Option<Seq> {
+        match &self.content {
+            Content::Message(queued) if queued.is_lost_by_restart_halfway() => None,
+            content => content.seq(),
+        }
+    }
+}
+
 impl Session {
     pub(super) fn new(id: SessionId, client_id: Arc<str>) -> Self {
         Self {
@@ -171,7 +182,11 @@ impl Session {
 
     /// Whether a message is in flight that may be in the store.
     pub(super) fn has_stored_flight(&self) -> bool {
-        self.flights().any(|i| i.content.seq().is_some())
+        self.flights().any(|i| match &i.content {
+            Content::Message(queued) => queued.seq.is_some() && !queued.message.is_volatile(),
+            Content::Number(_) => true,
+            Content::Released => false,
+        })
     }
 
     /// It outlives its connection, and a restart.
@@ -268,7 +283,9 @@ impl Session {
     pub(super) fn stow(&mut self) {
         for inflight in &mut self.resend {
             let Content::Message(queued) = &inflight.content else { continue };
-            let Some(seq) = queued.seq else { continue };
+            let Some(seq) = queued.seq.filter(|_| !queued.is_lost_by_restart_halfway()) else {
+                continue;
+            };
             if queued.share.is_some() {
                 self.shared.insert(seq);
             }
@@ -376,7 +393,7 @@ impl Session {
         let cursor = self.lowest_pending().unwrap_or(next_seq);
         let inflight = self
             .flights()
-            .map(|i| InflightRecord { packet_id: i.packet_id.value(), seq: i.content.seq() });
+            .map(|i| InflightRecord { packet_id: i.packet_id.value(), seq: i.stored_seq() });
         SessionRecord {
             client_id: (*self.client_id).into(),
             expiry_interval_s: self.expiry_interval_s,

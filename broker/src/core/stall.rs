@@ -8,6 +8,7 @@
 use outpost_protocol::{Publish, QoS};
 
 use super::Broker;
+use super::durability::Durability;
 use super::event::Event;
 use super::time::Instant;
 use super::topics::Matches;
@@ -77,7 +78,8 @@ impl Broker {
         let Some(stall) = &self.stall else { return false };
         now.since_ms(stall.since) >= REFUSE_AFTER_MS
             && (is_backlogged
-                || publish.qos > QoS::AtMostOnce
+                || matches.durability != Durability::Volatile
+                    && publish.qos > QoS::AtMostOnce
                     && (publish.retain || self.has_absent_receiver(matches)))
     }
 

@@ -4,6 +4,7 @@
 mod alias;
 mod bed;
 mod check;
+mod classes;
 mod crash;
 mod elision;
 mod expiry;

@@ -14,6 +14,7 @@ use outpost_protocol::QoS;
 use slab::Slab;
 
 use super::change::SubscriptionRecord;
+use super::durability::{Durability, TopicClass};
 use super::message::Topic;
 
 /// Bytes of topics and matches that are kept. A full cache is emptied: it fills again at the cost of
@@ -36,6 +37,8 @@ pub(super) struct Matches {
     pub sessions: Vec<Match>,
     /// Shared subscriptions.
     pub groups: Vec<GroupKey>,
+    /// What is promised of its messages.
+    pub durability: Durability,
 }
 
 /// One session's subscriptions that match, taken together: the highest QoS [MQTT-3.3.4-2] and every
@@ -75,6 +78,7 @@ pub(super) struct Topics {
     generation: u64,
     cache: HashMap<Topic, Cached, SeedableRandomState>,
     cache_bytes: usize,
+    classes: Vec<TopicClass>,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +115,13 @@ impl Topics {
             generation: 0,
             cache: HashMap::with_hasher(state),
             cache_bytes: 0,
+            classes: Vec::new(),
         }
+    }
+
+    /// Tells what is promised of which topics. To be called before anything is matched.
+    pub(super) fn set_classes(&mut self, classes: Vec<TopicClass>) {
+        self.classes = classes;
     }
 
     /// Enters a subscriber under a filter (without `$share/name/`), or replaces its options.
@@ -150,7 +160,8 @@ impl Topics {
         {
             return (name.clone(), cached.matches.clone());
         }
-        let matches = Arc::new(self.walk(topic));
+        let durability = Durability::of(topic, &self.classes);
+        let matches = Arc::new(Matches { durability, ..self.walk(topic) });
         let name = self.forget(topic).unwrap_or_else(|| Topic::from(topic));
         let bytes = cached_bytes(&name, &matches);
         if self.cache_bytes + bytes > CACHE_BYTES_MAX {

@@ -64,14 +64,15 @@ impl Broker {
         let template = &will.message;
         let expires_at = will.message_expiry_interval_s.map(|s| now.plus_s(s));
         let (topic, matches) = self.topics.matches(&template.topic);
-        let message = Arc::new(Message::new(
+        let message = Message::new(
             topic,
             template.qos,
             template.retain,
             expires_at,
             template.properties().as_encoded(),
             template.payload(),
-        ));
+        );
+        let message = Arc::new(message.with(matches.durability));
         let is_erasing = message.payload().is_empty();
         if message.retain
             && (is_erasing || self.has_retained_room(now, &message.topic, message.bytes()))

@@ -170,20 +170,24 @@ pub(super) fn packet_id(value: u16) -> PacketId {
     PacketId::new(value).expect("tests use identifiers above 0")
 }
 
+pub(super) fn settings(limits: Limits) -> Settings {
+    Settings {
+        limits,
+        commit: CommitPolicy::default(),
+        topic_classes: Vec::new(),
+        sys_interval_s: 0,
+        version: "test",
+        seed: 7,
+    }
+}
+
 impl Bed {
     pub(super) fn new() -> Self {
         Self::with_limits(Limits::default())
     }
 
     pub(super) fn with_limits(limits: Limits) -> Self {
-        let settings = Settings {
-            limits,
-            commit: CommitPolicy::default(),
-            sys_interval_s: 0,
-            version: "test",
-            seed: 7,
-        };
-        Self::with_settings(settings)
+        Self::with_settings(settings(limits))
     }
 
     pub(super) fn with_settings(settings: Settings) -> Self {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bed::MemoryStore;
-use crate::core::Broker;
 use crate::core::change::{QueuedMessage, Seq, SessionId, SessionRecord};
+use crate::core::{Broker, Durability};
 
 /// The tables of the core say the same.
 pub(super) fn memory_agrees(broker: &Broker) {
@@ -70,6 +70,9 @@ pub(super) fn store_is_memory(broker: &Broker, store: &MemoryStore) {
         .retained
         .iter()
         .filter(|m| !m.topic.starts_with("$SYS/"))
+        .filter(|m| {
+            Durability::of(&m.topic, &broker.settings.topic_classes) != Durability::Volatile
+        })
         .map(|m| (m.topic.clone(), m.clone()))
         .collect();
     assert_eq!(store.retained, retained, "retained messages in the store and in memory");

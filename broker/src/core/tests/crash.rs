@@ -16,8 +16,9 @@ use outpost_protocol::{ReasonCode, SubscriptionOptions};
 
 use self::client::Client;
 use self::oracle::{Expected, Oracle};
-use super::bed::{Bed, Got, QOS_0, QOS_1, QOS_2, v5};
+use super::bed::{Bed, Got, QOS_0, QOS_1, QOS_2, settings, v5};
 use crate::core::limits::Limits;
+use crate::core::{Durability, TopicClass};
 
 /// Seeds that found something once.
 const FIXED_SEEDS: [u64; 1] = [57_100];
@@ -96,8 +97,16 @@ struct World {
     draw: Draw,
     clients: Vec<Client>,
     oracle: Oracle,
+    /// Only `t/0` and what is retained are durable.
+    has_classes: bool,
     /// What was done, and what came of it.
     trace: Vec<String>,
+}
+
+fn classes() -> Vec<TopicClass> {
+    let class = |filter: &str, durability| TopicClass { filter: filter.into(), durability };
+    let window_ms = 2_000;
+    vec![class("t/1", Durability::Volatile), class("s/#", Durability::Interval { window_ms })]
 }
 
 impl World {
@@ -113,9 +122,15 @@ impl World {
             limits.queue_messages_max < 1_000 || limits.queue_total_bytes_max < 1_000;
         let clients = (0..3 + draw.below(3)).map(|i| Client::drawn(i as usize, &mut draw));
         let clients = clients.collect();
-        let mut bed = Bed::with_limits(limits);
+        let has_classes = seed % 4 == 3;
+        let mut settings = settings(limits);
+        if has_classes {
+            settings.topic_classes = classes();
+        }
+        let mut bed = Bed::with_settings(settings);
         bed.holds_loads = draw.one_in(2);
-        Self { bed, draw, clients, oracle: Oracle::new(has_tight_queues), trace: Vec::new() }
+        let (oracle, trace) = (Oracle::new(has_tight_queues), Vec::new());
+        Self { bed, draw, clients, oracle, has_classes, trace }
     }
 
     fn play(&mut self) {
@@ -180,7 +195,8 @@ impl World {
         if !self.clients[who].may_publish() {
             return;
         }
-        let message = self.oracle.new_message(who, topic, qos, expiry_s.is_some());
+        let may_vanish = expiry_s.is_some() || self.has_classes && topic != "t/0";
+        let message = self.oracle.new_message(who, topic, qos, may_vanish);
         self.tell(|| format!("{who} publishes {message} to {topic}, {qos:?}, expiry {expiry_s:?}"));
         let expected = self.expected(topic);
         self.oracle.attempt(message, expected);

@@ -10,6 +10,7 @@ fn bed(policy: CommitPolicy) -> (Bed, ConnId, ConnId) {
     let mut bed = Bed::with_settings(Settings {
         limits: Limits::default(),
         commit: policy,
+        topic_classes: Vec::new(),
         sys_interval_s: 0,
         version: "test",
         seed: 7,

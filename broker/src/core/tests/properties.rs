@@ -120,6 +120,7 @@ fn sys_topics_are_retained_and_never_stored() {
     let settings = Settings {
         limits: Limits::default(),
         commit: CommitPolicy::default(),
+        topic_classes: Vec::new(),
         sys_interval_s: 10,
         version: "outpost 1",
         seed: 1,

@@ -38,6 +38,7 @@ fn shared() -> Arc<Shared> {
     let settings = Settings {
         limits: Limits { inflight_max: 1_000, ..Limits::default() },
         commit: CommitPolicy::default(),
+        topic_classes: Vec::new(),
         sys_interval_s: 0,
         version: "test",
         seed: 1,
