@@ -40,6 +40,13 @@ pub struct Batch {
     pub next_session: u32,
 }
 
+impl Batch {
+    /// Rows that are written or removed.
+    pub fn rows(&self) -> usize {
+        self.messages.len() + self.sessions.len() + self.subscriptions.len() + self.retained.len()
+    }
+}
+
 /// A message with the sessions that it waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedMessage {

@@ -166,6 +166,7 @@ pub struct Broker {
     room_for: BTreeSet<ConnId>,
     events: VecDeque<Event>,
     counters: Counters,
+    store_file_bytes: u64,
     started_at: Instant,
     draws: u64,
 }
@@ -206,6 +207,7 @@ impl Broker {
             room_for: BTreeSet::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            store_file_bytes: 0,
             started_at: now,
             draws: 0,
             settings,

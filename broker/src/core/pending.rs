@@ -20,7 +20,7 @@ use super::durability::Durability;
 use super::event::Event;
 use super::message::{Message, Topic};
 use super::parked::Waiter;
-use super::policy::{Budget, CommitPolicy};
+use super::policy::{Budget, BudgetStatus, CommitPolicy};
 use super::time::Instant;
 use super::topics::SessionKey;
 
@@ -259,6 +259,20 @@ impl Pending {
         self.last_taken_at.map_or(Instant(0), |at| at.plus_ms(interval_max_ms))
     }
 
+    /// How the budget stands.
+    pub(super) fn budget_status(&self, now: Instant) -> BudgetStatus {
+        let allowed_at = self.allowed_at();
+        let stretched_ms = self.last_taken_at.map_or(0, |at| allowed_at.since_ms(at));
+        let (bytes_left, _) = self.budget.balance(now);
+        let state = match self.policy.flash_budget_per_day {
+            0 => "none",
+            _ if self.budget.allows_at() > self.latest_at().max(now) => "exceeded",
+            _ if allowed_at > now => "stretched",
+            _ => "ok",
+        };
+        BudgetStatus { interval_ms: self.policy.interval_ms.max(stretched_ms), bytes_left, state }
+    }
+
     fn next_at(&self, allowed_at: Instant) -> Instant {
         let interval_ms = self.policy.interval_ms;
         self.last_taken_at.map_or(allowed_at, |at| at.plus_ms(interval_ms).max(allowed_at))
@@ -328,6 +342,10 @@ impl Broker {
             for seq in batch.messages.keys() {
                 self.pending.awaited.remove(seq);
             }
+            let rows = batch.rows();
+            self.counters.commits += u64::from(rows > 0);
+            self.counters.rows_committed += rows as u64;
+            self.counters.bytes_committed += written_bytes;
         }
         self.pending.leaving.retain(|_, batch| *batch > number);
         while let Some((_, id)) = self.pending.pop_parked(number) {

@@ -48,6 +48,17 @@ pub(super) struct Budget {
     paid_at: Instant,
 }
 
+/// How the budget stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BudgetStatus {
+    /// The time between two commits, as it is stretched now.
+    pub interval_ms: u64,
+    /// What may be written at once.
+    pub bytes_left: u64,
+    /// `none`, `ok`, `stretched`, or `exceeded`: more is written than it allows.
+    pub state: &'static str,
+}
+
 impl Budget {
     pub(super) fn new(bytes_per_day: u64) -> Self {
         Self { bytes_per_day, paid_at: Instant(0) }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use outpost_protocol::QoS;
 
 use super::Broker;
+use super::durability::TopicClass;
 use super::message::Message;
 use super::route::Origin;
 use super::time::Instant;
@@ -41,6 +42,12 @@ pub struct Counters {
     pub store_salvaged: u64,
     /// Rows of that store that could not be.
     pub store_lost: u64,
+    /// Batches that the store committed; those without changes are not counted.
+    pub commits: u64,
+    /// Rows in them, written or removed.
+    pub rows_committed: u64,
+    /// Bytes that the store wrote for them.
+    pub bytes_committed: u64,
     /// Messages that were never stored, as their receivers acknowledged them before.
     pub elided: u64,
     /// Acknowledgements given before a commit, as nobody needed the message any more.
@@ -61,6 +68,11 @@ impl Broker {
     pub fn count_salvaged(&mut self, kept: u64, lost: u64) {
         self.counters.store_salvaged += kept;
         self.counters.store_lost += lost;
+    }
+
+    /// The file of the store is so long.
+    pub fn count_file(&mut self, bytes: u64) {
+        self.store_file_bytes = bytes;
     }
 
     pub(super) fn publish_sys(&mut self, now: Instant) {
@@ -105,6 +117,44 @@ impl Broker {
         for (name, value) in values {
             self.publish_internal(now, &format!("$SYS/broker/{name}"), value.as_bytes());
         }
+        for (name, value) in self.store_status(now).into_iter().chain(self.class_status()) {
+            self.publish_internal(now, &format!("$SYS/broker/store/{name}"), value.as_bytes());
+        }
+    }
+
+    /// What is written, what is not, and how the budget stands.
+    fn store_status(&self, now: Instant) -> Vec<(String, String)> {
+        let c = self.counters;
+        let budget = self.pending.budget_status(now);
+        let values = [
+            ("commits", c.commits.to_string()),
+            ("rows/written", c.rows_committed.to_string()),
+            ("bytes/written", c.bytes_committed.to_string()),
+            ("bytes/file", self.store_file_bytes.to_string()),
+            ("messages/elided", c.elided.to_string()),
+            ("acknowledgements/early", c.released_early.to_string()),
+            ("commit/interval_ms", budget.interval_ms.to_string()),
+            ("budget/bytes_per_day", self.settings.commit.flash_budget_per_day.to_string()),
+            ("budget/bytes_left", budget.bytes_left.to_string()),
+            ("budget/state", budget.state.to_owned()),
+        ];
+        values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// The classes of topics in the order of the configuration, and what a power cut may take of
+    /// each.
+    fn class_status(&self) -> Vec<(String, String)> {
+        let of_class = |(at, class): (usize, &TopicClass)| {
+            let window = class.durability.window_ms();
+            let window = window.map_or("unbounded".to_owned(), |ms| ms.to_string());
+            let values = [
+                ("filter", class.filter.to_string()),
+                ("durability", class.durability.name().to_owned()),
+                ("window_ms", window),
+            ];
+            values.map(|(name, value)| (format!("class/{}/{name}", at + 1), value))
+        };
+        self.settings.topic_classes.iter().enumerate().flat_map(of_class).collect()
     }
 
     /// A retained message of the broker's own, kept in memory only.

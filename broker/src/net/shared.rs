@@ -21,7 +21,7 @@ use crate::config::io_reason;
 use crate::core::change::{Batch, QueuedMessage, Seq, SessionId};
 use crate::core::time::Instant;
 use crate::core::{Broker, ConnId, Event, Load};
-use crate::store::{BatchSource, LoadSource, SpaceWaiter};
+use crate::store::{BatchSource, LoadSource, SpaceWaiter, StoreCounts};
 
 /// How long the store waits for space before it tries again: one second at first, then up to this.
 const SPACE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -219,6 +219,10 @@ impl BatchSource for Shared {
     fn committed(&self, number: u64, written_bytes: u64) {
         self.enter(None, |core| core.broker.handle_committed(core.now, number, written_bytes));
     }
+
+    fn counted(&self, counts: &StoreCounts) {
+        self.lock().broker.count_file(counts.file_bytes);
+    }
 }
 
 impl SpaceWaiter for Shared {
@@ -234,8 +238,11 @@ impl SpaceWaiter for Shared {
 
 /// What the core itself keeps from filling the log.
 fn is_rationed(event: &Event) -> bool {
-    use Event::{Full, StoreRecovered, StoreStalled};
-    matches!(event, Full { .. } | StoreStalled { .. } | StoreRecovered { .. })
+    use Event::{BudgetExceeded, Full, StoreRecovered, StoreStalled};
+    matches!(
+        event,
+        Full { .. } | BudgetExceeded { .. } | StoreStalled { .. } | StoreRecovered { .. }
+    )
 }
 
 impl LoadSource for Shared {

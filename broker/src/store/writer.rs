@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use super::Store;
 use super::error::{StoreError, panic_text};
+use super::{Store, StoreCounts};
 use crate::core::change::Batch;
 
 /// What the writer needs of the shared broker. Implemented by `net/shared.rs`.
@@ -19,6 +19,9 @@ pub trait BatchSource: Send + Sync + 'static {
 
     /// Batch `number` is durable, and so are all before it. It cost so many bytes on the device.
     fn committed(&self, number: u64, written_bytes: u64);
+
+    /// What the store counts, at the start and after each commit.
+    fn counted(&self, _counts: &StoreCounts) {}
 }
 
 /// Starts the store thread. It ends when `source` has no more batches; the store is closed in order
@@ -47,10 +50,13 @@ pub fn spawn_writer(
 }
 
 fn commit_all(store: &mut dyn Store, source: &dyn BatchSource) -> Result<(), StoreError> {
+    source.counted(&store.counts());
     while let Some(batch) = source.next_batch() {
         let before = store.counts().device_bytes;
         store.commit(&batch)?;
-        source.committed(batch.number, store.counts().device_bytes - before);
+        let counts = store.counts();
+        source.counted(&counts);
+        source.committed(batch.number, counts.device_bytes - before);
     }
     Ok(())
 }

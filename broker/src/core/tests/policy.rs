@@ -1,8 +1,10 @@
 //! When the open batch is due, and what a budget does to it.
 
+use std::collections::BTreeMap;
+
 use super::bed::{Bed, EXPIRY_S, Got, QOS_1, publish, v5};
 use crate::core::limits::Limits;
-use crate::core::{CommitPolicy, ConnId, Event, Settings};
+use crate::core::{CommitPolicy, ConnId, Durability, Event, Settings, TopicClass};
 use outpost_protocol::{Connect, Packet, Properties, Property, Publish, QoS, ReasonCode};
 
 /// A subscriber to `t`, a publisher, and nothing to commit for a while.
@@ -173,4 +175,60 @@ fn what_rides_along_is_written_at_the_end() {
     let id = bed.connect(&Connect { properties: Properties::list(&list), ..v5("subscriber") });
     let again: Vec<u16> = bed.messages(id).iter().map(|m| m.packet_id).collect();
     assert_eq!(again, identifiers);
+}
+
+/// What `$SYS/broker/store/…` holds, by the rest of the topic.
+fn store_status(bed: &mut Bed) -> BTreeMap<String, String> {
+    bed.pass_ms(1_000);
+    let id = bed.accepted(&Connect { clean_start: true, ..v5("operator") });
+    let options = outpost_protocol::SubscriptionOptions::new(QoS::AtMostOnce);
+    bed.subscribe_with(id, "$SYS/broker/store/#", options, Properties::EMPTY);
+    let messages = bed.messages(id);
+    let name = |topic: &str| topic["$SYS/broker/store/".len()..].to_owned();
+    messages.into_iter().map(|m| (name(&m.topic), m.payload)).collect()
+}
+
+#[test]
+fn the_status_topics_tell_what_is_written_and_what_is_not() {
+    let class = |filter: &str, durability| TopicClass { filter: filter.into(), durability };
+    let mut bed = Bed::with_settings(Settings {
+        commit: with_budget(86_400_000),
+        topic_classes: vec![
+            class("i/#", Durability::Interval { window_ms: 5_000 }),
+            class("v/#", Durability::Volatile),
+        ],
+        sys_interval_s: 1,
+        ..super::bed::settings(Limits::default())
+    });
+    bed.broker.count_file(4_096);
+    let status = store_status(&mut bed);
+    assert_eq!((&*status["budget/state"], &*status["commit/interval_ms"]), ("ok", "20"));
+    assert_eq!((&*status["bytes/file"], &*status["commits"]), ("4096", "0"));
+    let classes: Vec<&str> =
+        status.iter().filter(|(name, _)| name.starts_with("class/")).map(|(_, v)| &**v).collect();
+    assert_eq!(classes, ["interval", "i/#", "5000", "volatile", "v/#", "unbounded"]);
+
+    let subscriber = bed.durable("subscriber");
+    bed.subscribe(subscriber, "t", QOS_1);
+    let publisher = bed.fleeting("publisher");
+    bed.commit();
+    bed.publish(publisher, "t", QOS_1, 1, "x");
+    let message = bed.messages(subscriber).remove(0);
+    bed.puback(subscriber, message.packet_id);
+    bed.lose(subscriber);
+    commit_when_due(&mut bed, 3_605_000);
+    let status = store_status(&mut bed);
+    assert_eq!(status["bytes/written"], "3605000");
+    assert_eq!((&*status["messages/elided"], &*status["acknowledgements/early"]), ("1", "1"));
+    assert_eq!((&*status["budget/state"], &*status["budget/bytes_left"]), ("stretched", "0"));
+    assert_eq!(status["commit/interval_ms"], "5000");
+    let rows: u32 = status["rows/written"].parse().unwrap();
+    let commits: u32 = status["commits"].parse().unwrap();
+    assert!(commits >= 2 && rows >= commits, "{rows} rows in {commits} commits");
+
+    let publisher = bed.fleeting("publisher");
+    bed.publish(publisher, "t", QOS_1, 1, "x");
+    commit_when_due(&mut bed, 20_000_000);
+    assert_eq!(store_status(&mut bed)["budget/state"], "exceeded");
+    assert_eq!(store_status(&mut bed)["commit/interval_ms"], "10000");
 }
