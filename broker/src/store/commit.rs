@@ -6,18 +6,22 @@ use std::path::Path;
 use redb::{Table, TableDefinition, TableHandle, WriteTransaction};
 
 use super::error::StoreError;
+use super::index::{INDEX, Index};
 use super::redb_store::{
-    MESSAGES, META, Marks, RETAINED, SEQ_MARK_KEY, SESSION_MARK_KEY, SESSIONS, SUBSCRIPTIONS,
-    redb_error,
+    MESSAGES, META, Marks, RETAINED, SCHEMA_KEY, SCHEMA_VERSION, SEQ_MARK_KEY, SESSION_MARK_KEY,
+    SESSIONS, SUBSCRIPTIONS, redb_error,
 };
 use super::rows::{self, RowFault};
 use crate::core::change::Batch;
+
+type MessageTable<'t> = Table<'t, u64, &'static [u8]>;
 
 /// Writes rows and counts them.
 pub(super) struct RowWriter<'a> {
     write: &'a WriteTransaction,
     path: &'a Path,
     scratch: &'a mut Vec<u8>,
+    index: &'a mut Index,
     rows: u64,
     bytes: u64,
 }
@@ -27,8 +31,9 @@ impl<'a> RowWriter<'a> {
         write: &'a WriteTransaction,
         path: &'a Path,
         scratch: &'a mut Vec<u8>,
+        index: &'a mut Index,
     ) -> Self {
-        Self { write, path, scratch, rows: 0, bytes: 0 }
+        Self { write, path, scratch, index, rows: 0, bytes: 0 }
     }
 
     /// Rows written or removed, and the bytes of their keys and values.
@@ -41,6 +46,20 @@ impl<'a> RowWriter<'a> {
         self.sessions(batch)?;
         self.subscriptions(batch)?;
         self.retained(batch)
+    }
+
+    /// Makes a store of an earlier schema one of this schema. The index is still to be written.
+    pub(super) fn upgrade(&mut self) -> Result<(), StoreError> {
+        self.table(INDEX)?;
+        let mut table = self.table(META)?;
+        table.insert(SCHEMA_KEY, SCHEMA_VERSION).map_err(redb_error(self.path, "write"))?;
+        Ok(())
+    }
+
+    /// Writes the index after loading.
+    pub(super) fn index_alone(&mut self) -> Result<(), StoreError> {
+        let messages = self.table(MESSAGES)?;
+        self.index(&messages)
     }
 
     pub(super) fn marks(&mut self, marks: Marks) -> Result<(), StoreError> {
@@ -63,6 +82,21 @@ impl<'a> RowWriter<'a> {
             let encode =
                 queued.as_ref().map(|queued| |out: &mut _| rows::encode_queued(queued, out));
             self.row(&mut table, seq.0, 8, encode)?;
+            match queued {
+                Some(queued) => self.index.put(seq.0, queued),
+                None => self.index.remove(seq.0),
+            }
+        }
+        self.index(&table)
+    }
+
+    /// Writes what the index has to write.
+    fn index(&mut self, messages: &MessageTable<'_>) -> Result<(), StoreError> {
+        if self.index.is_due() {
+            let mut table = self.table(INDEX)?;
+            let (rows, bytes) = self.index.write(self.path, messages, &mut table)?;
+            self.rows += rows;
+            self.bytes += bytes;
         }
         Ok(())
     }

@@ -1,64 +1,67 @@
-//! Reading the whole store at the start.
+//! Reading the store at the start: all but the payloads of waiting messages.
 
 use std::borrow::Borrow;
+use std::ops::RangeBounds;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
+use redb::{
+    ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
+    TableHandle,
+};
 
+use super::Store;
 use super::error::StoreError;
+use super::index::{INDEX, Index};
+use super::index_rows;
 use super::redb_store::{
     MESSAGES, RETAINED, RedbStore, SESSIONS, SUBSCRIPTIONS, corrupt_row, guarded, redb_error,
 };
 use super::rows::{self, Interner, RowFault};
 use crate::core::change::{
-    Loaded, Numbers, QueuedMessage, Restore, Seq, SessionId, SessionRecord, StoredMessage,
-    StoredTarget, Target, topic_hash,
+    Loaded, Numbers, Restore, Seq, SessionId, SessionRecord, StoredMessage, SubscriptionRecord,
 };
+use crate::core::message::Message;
+
+/// What reading found, besides what was told.
+pub(super) struct Restored {
+    pub(super) numbers: Numbers,
+    pub(super) index: Index,
+    /// About the bytes of all rows.
+    pub(super) bytes: u64,
+}
 
 impl RedbStore {
-    /// Reads all that is stored, payloads as well: what [`Store::load`](super::Store::load) does not do.
+    /// Reads all that is stored, payloads as well: what [`Store::load`] does not do.
     ///
     /// # Errors
-    /// As [`Store::load`](super::Store::load).
+    /// As [`Store::load`].
     pub fn load_all(&mut self) -> Result<Loaded, StoreError> {
-        let path = self.path.clone();
-        let (loaded, row_bytes) = guarded(&path, || self.loaded())?;
-        self.open_gate()?;
-        self.compact_if_hollow(row_bytes)?;
+        let mut loaded = Loaded::default();
+        let numbers = self.load(&mut loaded)?;
+        (loaded.next_seq, loaded.next_session) = (numbers.next_seq, numbers.next_session);
+        let db = self.shared.get()?;
+        let mut loader = Loader::new(&db, &self.path)?;
+        loader.rows(MESSAGES, |seq, row, interner| {
+            loaded.messages.push((Seq(seq), rows::decode_queued(row, interner)?));
+            Ok(())
+        })?;
         Ok(loaded)
     }
 
-    /// Tells `into` all rows. The bytes of their values.
-    pub(super) fn restore(&self, into: &mut dyn Restore) -> Result<(Numbers, u64), StoreError> {
-        let (loaded, row_bytes) = self.loaded()?;
-        loaded.sessions.into_iter().for_each(|(id, record)| into.session(id, record));
-        for (id, filter, record) in loaded.subscriptions {
-            into.subscription(id, filter, record);
-        }
-        loaded.retained.into_iter().for_each(|message| into.retained(message));
-        for (seq, queued) in &loaded.messages {
-            let stored = |target: &Target| StoredTarget {
-                session: target.session,
-                is_shared: target.share.is_some(),
-            };
-            let targets: Vec<StoredTarget> = queued.targets.iter().map(stored).collect();
-            into.message(*seq, &stored_message(queued, &targets));
-        }
-        let numbers = Numbers { next_seq: loaded.next_seq, next_session: loaded.next_session };
-        Ok((numbers, row_bytes))
-    }
-
-    /// All rows, and the bytes of their values.
-    fn loaded(&self) -> Result<(Loaded, u64), StoreError> {
+    /// Tells `into` all that is stored.
+    pub(super) fn restore(&self, into: &mut dyn Restore) -> Result<Restored, StoreError> {
         let db = self.shared.get()?;
-        let read = db.begin_read().map_err(redb_error(&self.path, "read"))?;
-        let mut loader = Loader { store: self, read, interner: Interner::default(), row_bytes: 0 };
-        let mut loaded = loader.tables()?;
-        let row_bytes = loader.row_bytes;
-        loaded.next_seq = Seq(self.marks.seq.max(lowest_free_seq(&loaded)));
-        loaded.next_session = self.marks.session.max(lowest_free_session(&loaded));
-        Ok((loaded, row_bytes))
+        let mut loader = Loader::new(&db, &self.path)?;
+        loader.tables(into)?;
+        let Loader { index, bytes, next_seq, next_session, .. } = loader;
+        let marks = self.meta.marks;
+        let numbers = Numbers {
+            next_seq: Seq(marks.seq.max(next_seq)),
+            next_session: marks.session.max(next_session),
+        };
+        Ok(Restored { numbers, index, bytes })
     }
 
     /// Makes the file as small as its rows allow.
@@ -85,33 +88,111 @@ impl RedbStore {
 
 /// Reads one snapshot of the tables.
 struct Loader<'a> {
-    store: &'a RedbStore,
+    path: &'a Path,
     read: ReadTransaction,
     interner: Interner,
-    row_bytes: u64,
+    index: Index,
+    bytes: u64,
+    /// One more than every number in a row. The marks are above it already; this is for a file whose
+    /// `meta` was tampered with.
+    next_seq: u64,
+    next_session: u32,
 }
 
-impl Loader<'_> {
-    fn tables(&mut self) -> Result<Loaded, StoreError> {
-        let mut loaded = Loaded::default();
-        self.rows(MESSAGES, |seq, row, interner| {
-            loaded.messages.push((Seq(seq), rows::decode_queued(row, interner)?));
-            Ok(())
-        })?;
+impl<'a> Loader<'a> {
+    fn new(db: &redb::Database, path: &'a Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            path,
+            read: db.begin_read().map_err(redb_error(path, "read"))?,
+            interner: Interner::default(),
+            index: Index::default(),
+            bytes: 0,
+            next_seq: 0,
+            next_session: 0,
+        })
+    }
+
+    fn tables(&mut self, into: &mut dyn Restore) -> Result<(), StoreError> {
+        let (mut next_seq, mut next_session) = (0, 0);
         self.rows(SESSIONS, |id, row, interner| {
-            loaded.sessions.push((SessionId(id), rows::decode_session(row, interner)?));
+            let session = rows::decode_session(row, interner)?;
+            next_seq = next_seq.max(lowest_free_seq(&session));
+            next_session = id.saturating_add(1);
+            into.session(SessionId(id), session);
             Ok(())
         })?;
+        (self.next_seq, self.next_session) = (next_seq, next_session);
         self.rows(SUBSCRIPTIONS, |(id, filter), row, interner| {
             let record = rows::decode_subscription(row)?;
-            loaded.subscriptions.push((SessionId(id), interner.filter(filter)?, record));
+            into.subscription(SessionId(id), interner.filter(filter)?, record);
             Ok(())
         })?;
         self.rows(RETAINED, |topic, row, interner| {
-            loaded.retained.push(Arc::new(rows::decode_retained(topic, row, interner)?));
+            into.retained(Arc::new(rows::decode_retained(topic, row, interner)?));
             Ok(())
         })?;
-        Ok(loaded)
+        self.messages(into)
+    }
+
+    /// The parts of the index, and what is stored between them and behind them.
+    fn messages(&mut self, into: &mut dyn Restore) -> Result<(), StoreError> {
+        let error = redb_error(self.path, "read");
+        let messages = self.read.open_table(MESSAGES).map_err(redb_error(self.path, "read"))?;
+        let mut covered = 0;
+        if let Some(parts) = self.index_table()? {
+            for row in parts.iter().map_err(error)? {
+                let (first, part) = row.map_err(error)?;
+                let (first, part) = (first.value(), part.value());
+                self.scan(&messages, covered..first.max(covered), into)?;
+                covered = self
+                    .part(first, part, into)
+                    .map_err(|fault| corrupt_row(self.path, INDEX.name(), first, fault))?;
+            }
+        }
+        self.scan(&messages, covered.., into)
+    }
+
+    /// The index; a store of schema 1 has none.
+    fn index_table(&self) -> Result<Option<ReadOnlyTable<u64, &'static [u8]>>, StoreError> {
+        match self.read.open_table(INDEX) {
+            Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(redb_error(self.path, "read")(error)),
+        }
+    }
+
+    fn part(&mut self, first: u64, row: &[u8], into: &mut dyn Restore) -> Result<u64, RowFault> {
+        let part = index_rows::decode_part(first, row)?;
+        self.index.add_part(first, part.end)?;
+        for entry in part.entries() {
+            let (seq, entry) = entry?;
+            self.tell(seq, &entry.as_entry(), into);
+        }
+        Ok(part.end)
+    }
+
+    fn scan(
+        &mut self,
+        messages: &ReadOnlyTable<u64, &'static [u8]>,
+        range: impl RangeBounds<u64>,
+        into: &mut dyn Restore,
+    ) -> Result<(), StoreError> {
+        let error = redb_error(self.path, "read");
+        for row in messages.range(range).map_err(error)? {
+            let (seq, row) = row.map_err(error)?;
+            let seq = seq.value();
+            let entry = rows::decode_entry(row.value(), &mut self.interner)
+                .map_err(|fault| corrupt_row(self.path, MESSAGES.name(), seq, fault))?;
+            self.index.add_open(seq, &entry.as_entry());
+            self.tell(seq, &entry.as_entry(), into);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, seq: u64, message: &StoredMessage<'_>, into: &mut dyn Restore) {
+        self.next_seq = self.next_seq.max(seq.saturating_add(1));
+        self.bytes += u64::from(message.bytes);
+        into.message(Seq(seq), message);
     }
 
     /// Hands every row of a table to `take`, in the order of the keys.
@@ -120,43 +201,53 @@ impl Loader<'_> {
         definition: TableDefinition<'static, K, &'static [u8]>,
         mut take: impl FnMut(K::SelfType<'_>, &[u8], &mut Interner) -> Result<(), RowFault>,
     ) -> Result<(), StoreError> {
-        let error = redb_error(&self.store.path, "read");
-        let table =
-            self.read.open_table(definition).map_err(redb_error(&self.store.path, "read"))?;
+        let error = redb_error(self.path, "read");
+        let table = self.read.open_table(definition).map_err(redb_error(self.path, "read"))?;
         for row in table.iter().map_err(error)? {
             let (key, value) = row.map_err(error)?;
-            self.row_bytes += value.value().len() as u64;
+            self.bytes += value.value().len() as u64;
             take(key.value(), value.value(), &mut self.interner).map_err(|fault| {
-                corrupt_row(&self.store.path, definition.name(), key.value().borrow(), fault)
+                corrupt_row(self.path, definition.name(), key.value().borrow(), fault)
             })?;
         }
         Ok(())
     }
 }
 
-fn stored_message<'a>(queued: &QueuedMessage, targets: &'a [StoredTarget]) -> StoredMessage<'a> {
-    StoredMessage {
-        bytes: u32::try_from(queued.message.bytes()).unwrap_or(u32::MAX),
-        arrived_at: queued.arrived_at,
-        expires_at: queued.message.expires_at,
-        topic_hash: topic_hash(&queued.message.topic),
-        targets,
+/// One more than every sequence number in a session's row.
+fn lowest_free_seq(session: &SessionRecord) -> u64 {
+    let done = session.done.last().map_or(0, |(_, last)| last.0.saturating_add(1));
+    let inflight = session.inflight.iter().filter_map(|record| record.seq);
+    let inflight = inflight.map(|seq| seq.0.saturating_add(1)).max().unwrap_or(0);
+    session.cursor.0.max(done).max(inflight)
+}
+
+/// Takes all but the messages, which are read whole afterwards.
+impl Restore for Loaded {
+    fn session(&mut self, id: SessionId, record: SessionRecord) {
+        self.sessions.push((id, record));
     }
+
+    fn subscription(&mut self, id: SessionId, filter: Arc<str>, record: SubscriptionRecord) {
+        self.subscriptions.push((id, filter, record));
+    }
+
+    fn retained(&mut self, message: Arc<Message>) {
+        self.retained.push(message);
+    }
+
+    fn message(&mut self, _: Seq, _: &StoredMessage<'_>) {}
 }
 
-/// One more than every sequence number in a row. The marks are above it already; this is for a file
-/// whose `meta` was tampered with.
-fn lowest_free_seq(loaded: &Loaded) -> u64 {
-    let message = loaded.messages.last().map_or(0, |(seq, _)| seq.0.saturating_add(1));
-    let session = |(_, session): &(SessionId, SessionRecord)| {
-        let done = session.done.last().map_or(0, |(_, last)| last.0.saturating_add(1));
-        let inflight = session.inflight.iter().filter_map(|record| record.seq);
-        let inflight = inflight.map(|seq| seq.0.saturating_add(1)).max().unwrap_or(0);
-        session.cursor.0.max(done).max(inflight)
-    };
-    loaded.sessions.iter().map(session).max().unwrap_or(0).max(message)
-}
+/// Takes nothing: for a store that is only written.
+pub(super) struct Nothing;
 
-fn lowest_free_session(loaded: &Loaded) -> u32 {
-    loaded.sessions.last().map_or(0, |(id, _)| id.0.saturating_add(1))
+impl Restore for Nothing {
+    fn session(&mut self, _: SessionId, _: SessionRecord) {}
+
+    fn subscription(&mut self, _: SessionId, _: Arc<str>, _: SubscriptionRecord) {}
+
+    fn retained(&mut self, _: Arc<Message>) {}
+
+    fn message(&mut self, _: Seq, _: &StoredMessage<'_>) {}
 }

@@ -7,6 +7,7 @@
 //!
 //! - `redb_store.rs`: the store in a redb file; `schema.rs` makes and checks its tables, `load.rs` reads
 //!   it at the start, `commit.rs` writes a batch, `rows.rs` knows its rows.
+//! - `index.rs`, `index_rows.rs`: what spares the start the payloads.
 //! - `reader.rs`, `shared_db.rs`: reading beside the writer.
 //! - `file.rs`: the file itself: found, created, never overwritten.
 //! - `contents.rs`: what a file holds, read without redb, page by page (`pages.rs`) and record by record
@@ -20,6 +21,8 @@ mod commit;
 mod contents;
 mod error;
 mod file;
+mod index;
+mod index_rows;
 mod load;
 mod loads;
 mod metrics;

@@ -13,23 +13,25 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use redb::backends::FileBackend;
-use redb::{Builder, Durability, StorageBackend, TableDefinition};
+use redb::{Builder, Durability, ReadableDatabase, StorageBackend, TableDefinition};
 
 use super::backend::{Gate, GatedBackend};
 use super::commit::RowWriter;
 use super::error::{StoreError, panic_text};
 use super::file::DataDir;
+use super::index::Index;
+use super::load::Nothing;
 use super::metrics::{StoreCounts, StoreMetrics};
 use super::reader::RedbReader;
 use super::rows::RowFault;
-use super::schema;
+use super::schema::{self, Meta};
 use super::shared_db::SharedDatabase;
 use super::space::SpaceWaiter;
 use super::{Store, StoreReader};
 use crate::core::change::{Batch, Numbers, Restore};
 
 /// The version of the tables and their keys. Rows have versions of their own.
-pub const SCHEMA_VERSION: u64 = 1;
+pub const SCHEMA_VERSION: u64 = 2;
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("msg");
@@ -55,8 +57,10 @@ const SCRATCH_BYTES_MAX: usize = 1 << 20;
 pub struct StoreOptions {
     /// Bytes of memory for redb's page cache. Worst case: as many, beside one batch of changes.
     pub cache_bytes: usize,
-    /// From this file length on, every commit writes 16 KB more, so that opening after a crash
-    /// takes milliseconds and not a reading of the whole file.
+    /// From this file length on, every commit writes more (some 30 KB in a file of 128 MiB, twice as
+    /// much in one of 512 MiB), so that opening after a crash takes milliseconds and not a reading
+    /// of the whole file. It doubles what a small commit costs, hence only for files whose reading
+    /// takes long: 512 MiB are a second from an SSD, some 15 from an SD card.
     pub quick_repair_above_bytes: u64,
     /// From this file length on, a file that is not even a quarter full is made smaller when it is
     /// loaded.
@@ -69,7 +73,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             cache_bytes: 8 << 20,
-            quick_repair_above_bytes: 64 << 20,
+            quick_repair_above_bytes: 512 << 20,
             compact_above_bytes: 64 << 20,
             verify_on_open: false,
         }
@@ -78,8 +82,8 @@ impl Default for StoreOptions {
 
 /// The store in a redb file. Dropping it closes the file in order.
 ///
-/// Nothing in the file is changed before it was [loaded](Store::load) whole, or the first batch is
-/// committed: a file that is refused stays as it was.
+/// Nothing in the file is changed before it was [loaded](Store::load) (committing to a store that was
+/// not loaded does that first): a file that is refused stays as it was.
 #[derive(Debug)]
 pub struct RedbStore {
     pub(super) shared: Arc<SharedDatabase>,
@@ -87,7 +91,9 @@ pub struct RedbStore {
     pub(super) path: PathBuf,
     pub(super) options: StoreOptions,
     pub(super) metrics: Arc<StoreMetrics>,
-    pub(super) marks: Marks,
+    pub(super) meta: Meta,
+    index: Index,
+    is_loaded: bool,
     failed: bool,
     scratch: Vec<u8>,
 }
@@ -158,9 +164,19 @@ impl RedbStore {
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(SharedDatabase::closed(&name.into()));
         let metrics = Arc::new(StoreMetrics::default());
-        let (gate, marks) = open_database(backend, &shared, options, &metrics)?;
-        let (path, options) = (shared.path.clone(), options.clone());
-        Ok(Self { shared, gate, path, options, metrics, marks, failed: false, scratch: Vec::new() })
+        let (gate, meta) = open_database(backend, &shared, options, &metrics)?;
+        Ok(Self {
+            path: shared.path.clone(),
+            shared,
+            gate,
+            options: options.clone(),
+            metrics,
+            meta,
+            index: Index::default(),
+            is_loaded: false,
+            failed: false,
+            scratch: Vec::new(),
+        })
     }
 
     /// The counters of this store.
@@ -179,24 +195,55 @@ impl RedbStore {
     }
 
     fn write_batch(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let marks = self.marks.after(batch);
-        if is_empty(batch) && marks == self.marks {
+        let marks = self.meta.marks.after(batch);
+        if is_empty(batch) && marks == self.meta.marks {
             return Ok(());
         }
+        let marks_move = marks != self.meta.marks;
+        self.write(|rows| {
+            rows.batch(batch)?;
+            if marks_move { rows.marks(marks) } else { Ok(()) }
+        })?;
+        self.meta.marks = marks;
+        self.metrics.commits.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Puts into the file what loading found to be missing: the schema of this version, and the index
+    /// of messages that have none.
+    fn complete(&mut self) -> Result<(), StoreError> {
+        let is_old = self.meta.schema != SCHEMA_VERSION;
+        if !is_old && !self.index.is_due() {
+            return Ok(());
+        }
+        self.write(|rows| {
+            if is_old {
+                rows.upgrade()?;
+            }
+            rows.index_alone()
+        })?;
+        self.meta.schema = SCHEMA_VERSION;
+        Ok(())
+    }
+
+    /// One transaction, all or nothing of what `change` writes.
+    fn write(
+        &mut self,
+        change: impl FnOnce(&mut RowWriter<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let db = self.shared.get()?;
+        // With nobody reading, redb frees the pages that this commit replaces right after it, in a
+        // commit in memory whose notes the next one has to write: one page more each time. While
+        // somebody reads the last state, it frees them with the next commit, in passing.
+        let _last_state = db.begin_read().map_err(redb_error(&self.path, "write"))?;
         let mut write = db.begin_write().map_err(redb_error(&self.path, "write"))?;
         write.set_durability(Durability::Immediate).map_err(redb_error(&self.path, "write"))?;
         let file_bytes = self.metrics.file_bytes.load(Relaxed);
         write.set_quick_repair(file_bytes > self.options.quick_repair_above_bytes);
-        let mut rows = RowWriter::new(&write, &self.path, &mut self.scratch);
-        rows.batch(batch)?;
-        if marks != self.marks {
-            rows.marks(marks)?;
-        }
+        let mut rows = RowWriter::new(&write, &self.path, &mut self.scratch, &mut self.index);
+        change(&mut rows)?;
         let (rows, bytes) = rows.written();
         write.commit().map_err(redb_error(&self.path, "write"))?;
-        self.marks = marks;
-        self.metrics.commits.fetch_add(1, Relaxed);
         self.metrics.rows.fetch_add(rows, Relaxed);
         self.metrics.row_bytes.fetch_add(bytes, Relaxed);
         Ok(())
@@ -213,10 +260,13 @@ impl Drop for RedbStore {
 impl Store for RedbStore {
     fn load(&mut self, into: &mut dyn Restore) -> Result<Numbers, StoreError> {
         let path = self.path.clone();
-        let (numbers, row_bytes) = guarded(&path, || self.restore(into))?;
+        let restored = guarded(&path, || self.restore(into))?;
+        self.index = restored.index;
         self.open_gate()?;
-        self.compact_if_hollow(row_bytes)?;
-        Ok(numbers)
+        self.complete()?;
+        self.compact_if_hollow(restored.bytes)?;
+        self.is_loaded = true;
+        Ok(restored.numbers)
     }
 
     fn reader(&self) -> Box<dyn StoreReader> {
@@ -227,10 +277,12 @@ impl Store for RedbStore {
         if self.failed {
             return Err(StoreError::Failed { path: self.path.clone() });
         }
+        if !self.is_loaded {
+            self.load(&mut Nothing)?;
+        }
         let started = Instant::now();
         // Set first, so that a panic on the way leaves it set.
         self.failed = true;
-        self.open_gate()?;
         self.write_batch(batch)?;
         self.failed = false;
         if self.scratch.capacity() > SCRATCH_BYTES_MAX {
@@ -252,7 +304,7 @@ fn open_database(
     shared: &SharedDatabase,
     options: &StoreOptions,
     metrics: &Arc<StoreMetrics>,
-) -> Result<(Arc<Gate>, Marks), StoreError> {
+) -> Result<(Arc<Gate>, Meta), StoreError> {
     let path = &shared.path;
     let opened = guarded(path, || {
         let (backend, gate) = GatedBackend::new(backend, metrics.clone())
@@ -264,8 +316,8 @@ fn open_database(
             .create_with_backend(backend)
             .map_err(|error| StoreError::of_redb(path, "open", error.into()))?;
         shared.put(db);
-        let marks = schema::check_or_create(shared, &gate)?;
-        Ok((gate, marks))
+        let meta = schema::check_or_create(shared, &gate)?;
+        Ok((gate, meta))
     });
     if opened.is_err() {
         shared.close();

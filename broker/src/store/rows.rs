@@ -16,9 +16,10 @@ use outpost_protocol::{ProtocolVersion, QoS, RetainHandling, TopicFilter, TopicN
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::index_rows::{OwnedEntry, stored_target};
 use crate::core::change::{
     InflightRecord, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord, Target,
-    WillRecord,
+    WillRecord, topic_hash,
 };
 use crate::core::message::{Message, Topic};
 use crate::core::time::Instant;
@@ -309,6 +310,24 @@ pub(super) fn decode_queued(bytes: &[u8], interner: &mut Interner) -> Checked<Qu
         targets: targets.collect::<Checked<_>>()?,
         arrived_at: row.arrived_at.map(Instant),
         message: message_of(&row.message, interner)?,
+    })
+}
+
+/// What has to be known of a stored message to queue it. The row is checked as a whole.
+pub(super) fn decode_entry(bytes: &[u8], interner: &mut Interner) -> Checked<OwnedEntry> {
+    let row = queued_row(bytes)?;
+    let MessageRow { topic, content } = row.message;
+    let topic = interner.topic(topic)?;
+    flags_of(content.flags)?;
+    check_properties(content.properties.0)?;
+    let bytes = topic.len() + content.properties.0.len() + content.payload.0.len();
+    let target = |row| target_of(row, interner).map(|target| stored_target(&target));
+    Ok(OwnedEntry {
+        bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+        arrived_at: row.arrived_at.map(Instant),
+        expires_at: content.expires_at.map(Instant),
+        topic_hash: topic_hash(&topic),
+        targets: row.targets.into_iter().map(target).collect::<Checked<_>>()?,
     })
 }
 

@@ -6,6 +6,7 @@ use redb::{Database, Durability, ReadableDatabase, TableHandle};
 
 use super::backend::Gate;
 use super::error::StoreError;
+use super::index::INDEX;
 use super::redb_store::{
     MESSAGES, META, Marks, RETAINED, SCHEMA_KEY, SCHEMA_VERSION, SEQ_MARK_KEY, SESSION_MARK_KEY,
     SESSIONS, SUBSCRIPTIONS, corrupt_row, open_gate, redb_error,
@@ -13,8 +14,19 @@ use super::redb_store::{
 use super::rows::RowFault;
 use super::shared_db::SharedDatabase;
 
+/// The first there was: without the index.
+const OLDEST_SCHEMA_VERSION: u64 = 1;
+
+/// What stands in `meta`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meta {
+    /// The version of the schema, [`SCHEMA_VERSION`] or one that can be upgraded to it.
+    pub(super) schema: u64,
+    pub(super) marks: Marks,
+}
+
 /// Takes in `meta`, or writes the schema into a database that has no table at all.
-pub(super) fn check_or_create(shared: &SharedDatabase, gate: &Gate) -> Result<Marks, StoreError> {
+pub(super) fn check_or_create(shared: &SharedDatabase, gate: &Gate) -> Result<Meta, StoreError> {
     let path = &shared.path;
     let db = shared.get()?;
     let read = db.begin_read().map_err(redb_error(path, "read"))?;
@@ -24,7 +36,7 @@ pub(super) fn check_or_create(shared: &SharedDatabase, gate: &Gate) -> Result<Ma
         drop(read);
         open_gate(gate, path)?;
         create(&db, path)?;
-        return Ok(Marks::default());
+        return Ok(Meta { schema: SCHEMA_VERSION, marks: Marks::default() });
     }
     if !tables.any(|table| table.name() == META.name()) {
         let what = "it is a redb database, but not one of Outpost".to_string();
@@ -37,14 +49,15 @@ pub(super) fn check_or_create(shared: &SharedDatabase, gate: &Gate) -> Result<Ma
     };
     let fault = |key: &str, what| corrupt_row(path, META.name(), key, RowFault::Value(what));
     let found = value(SCHEMA_KEY)?.ok_or_else(|| fault(SCHEMA_KEY, "the row is missing"))?;
-    if found != SCHEMA_VERSION {
+    if !(OLDEST_SCHEMA_VERSION..=SCHEMA_VERSION).contains(&found) {
         let path = path.clone();
         return Err(StoreError::SchemaVersion { path, found, known: SCHEMA_VERSION });
     }
     let session = value(SESSION_MARK_KEY)?.unwrap_or(0);
     let session =
         session.try_into().map_err(|_| fault(SESSION_MARK_KEY, "the number is out of range"))?;
-    Ok(Marks { seq: value(SEQ_MARK_KEY)?.unwrap_or(0), session })
+    let seq = value(SEQ_MARK_KEY)?.unwrap_or(0);
+    Ok(Meta { schema: found, marks: Marks { seq, session } })
 }
 
 fn create(db: &Database, path: &Path) -> Result<(), StoreError> {
@@ -55,6 +68,7 @@ fn create(db: &Database, path: &Path) -> Result<(), StoreError> {
         meta.insert(SCHEMA_KEY, SCHEMA_VERSION).map_err(redb_error(path, "create"))?;
     }
     // All tables from the start: reading finds them, and no later commit pays for making one.
+    write.open_table(INDEX).map_err(redb_error(path, "create"))?;
     write.open_table(MESSAGES).map_err(redb_error(path, "create"))?;
     write.open_table(SESSIONS).map_err(redb_error(path, "create"))?;
     write.open_table(SUBSCRIPTIONS).map_err(redb_error(path, "create"))?;

@@ -56,7 +56,7 @@ impl CrashBackend {
     }
 
     /// What the disk holds when the power comes back.
-    fn image_after_power_cut(&self, rng: &mut Rng) -> Vec<u8> {
+    pub(super) fn image_after_power_cut(&self, rng: &mut Rng) -> Vec<u8> {
         let disk = self.0.lock().unwrap();
         let mut image = disk.durable.clone();
         let keep_one_in = 1 + rng.below(4);

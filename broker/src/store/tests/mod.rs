@@ -3,6 +3,7 @@
 mod backend;
 mod crash;
 mod files;
+mod index;
 mod model;
 mod reader;
 mod rows;

@@ -15,8 +15,8 @@ use crate::core::time::Instant;
 use crate::store::{Store, StoreError};
 
 /// What was told of a message.
-#[derive(Debug, PartialEq)]
-struct Told {
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Told {
     bytes: u32,
     arrived_at: Option<Instant>,
     expires_at: Option<Instant>,
@@ -25,7 +25,7 @@ struct Told {
 }
 
 impl Told {
-    fn of(queued: &QueuedMessage) -> Self {
+    pub(super) fn of(queued: &QueuedMessage) -> Self {
         let targets = queued.targets.iter().map(|target| StoredTarget {
             session: target.session,
             is_shared: target.share.is_some(),
@@ -42,11 +42,11 @@ impl Told {
 
 /// Takes everything, and notes what it was told last: the order is part of the contract.
 #[derive(Default)]
-struct Taken {
+pub(super) struct Taken {
     sessions: BTreeMap<SessionId, SessionRecord>,
     subscriptions: BTreeMap<(SessionId, Arc<str>), SubscriptionRecord>,
     retained: BTreeMap<Arc<str>, Arc<Message>>,
-    messages: BTreeMap<Seq, Told>,
+    pub(super) messages: BTreeMap<Seq, Told>,
     step: u8,
 }
 
