@@ -272,6 +272,7 @@ fn restore(
         limits: config.limits.clone(),
         commit: commit_policy(&config.store),
         topic_classes: config.store.topics.clone(),
+        queues: config.queues.clone(),
         sys_interval_s: config.sys.interval_s,
         version: VERSION,
         seed: seed(),

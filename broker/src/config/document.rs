@@ -11,7 +11,8 @@ use super::error::{Report, nearest};
 use super::file::{FileBridge, FileConfig};
 
 /// The sections of a file.
-const SECTIONS: [&str; 7] = ["listener", "auth", "store", "limits", "sys", "log", "bridge"];
+const SECTIONS: [&str; 8] =
+    ["listener", "auth", "store", "limits", "queue", "sys", "log", "bridge"];
 
 /// More wrong keys than this in one section are not told one by one.
 const ERRORS_PER_SECTION_MAX: usize = 100;
@@ -45,6 +46,10 @@ fn read_section<'a>(
         "listener" => {
             let tables = array_of_tables(name, value, report);
             file.listeners = tables.into_iter().filter_map(|t| table(name, t, report)).collect();
+        }
+        "queue" => {
+            let tables = array_of_tables(name, value, report);
+            file.queues = tables.into_iter().filter_map(|t| table(name, t, report)).collect();
         }
         "bridge" => {
             let tables = array_of_tables(name, value, report);

@@ -20,6 +20,7 @@ pub(super) struct FileConfig<'a> {
     pub(super) auth: FileAuth,
     pub(super) store: FileStore,
     pub(super) limits: FileLimits,
+    pub(super) queues: Vec<Spanned<FileQueue>>,
     pub(super) sys: FileSys,
     pub(super) log: FileLog,
     pub(super) bridges: Vec<FileBridge<'a>>,
@@ -95,7 +96,9 @@ pub(super) struct FileLimits {
     pub(super) queue_messages_max: Key<Int>,
     pub(super) queue_bytes_max: Key<Bytes>,
     pub(super) queue_total_bytes_max: Key<Bytes>,
+    pub(super) queue_age_max_s: Key<Int>,
     pub(super) queue_full: Option<FileQueueFull>,
+    pub(super) memory_queue_bytes_max: Key<Bytes>,
     pub(super) output_bytes_max: Key<Bytes>,
     pub(super) retained_messages_max: Key<Int>,
     pub(super) retained_bytes_max: Key<Bytes>,
@@ -118,6 +121,18 @@ pub(super) enum FileQueueFull {
     Reject,
     DropOldest,
     DropNewest,
+    KeepLastPerTopic,
+}
+
+/// What stands differently from [`FileLimits`] for some sessions.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileQueue {
+    pub(super) client_id: Key<String>,
+    pub(super) messages_max: Key<Int>,
+    pub(super) bytes_max: Key<Bytes>,
+    pub(super) age_max_s: Key<Int>,
+    pub(super) full: Option<FileQueueFull>,
 }
 
 #[derive(Debug, Default, Deserialize)]

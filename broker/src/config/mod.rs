@@ -25,7 +25,7 @@ pub(crate) use error::io_reason;
 pub use error::{ConfigError, ConfigErrors};
 
 use crate::core::TopicClass;
-use crate::core::limits::Limits;
+use crate::core::limits::{Limits, QueueClass};
 use error::Report;
 use units::ShowBytes;
 
@@ -43,6 +43,8 @@ pub struct Config {
     pub store: Store,
     /// The bounds of the core.
     pub limits: Limits,
+    /// Queues with bounds of their own; the first that fits a client identifier counts.
+    pub queues: Vec<QueueClass>,
     /// The status topics.
     pub sys: Sys,
     /// The log.
@@ -247,6 +249,7 @@ impl Default for Config {
             auth: AuthConfig::default(),
             store: Store::at(data_dir::default_data_dir()),
             limits: Limits::default(),
+            queues: Vec::new(),
             sys: Sys::default(),
             log: Log::default(),
             bridges: Vec::new(),

@@ -170,8 +170,8 @@ fn a_value_of_the_wrong_kind() {
     );
     assert_eq!(
         errors("[limits]\nqueue_full = \"drop\"\n"),
-        "gateway.toml:2: limits.queue_full = \"drop\": must be \"reject\", \"drop_oldest\" or \
-         \"drop_newest\""
+        "gateway.toml:2: limits.queue_full = \"drop\": must be \"reject\", \"drop_oldest\", \
+         \"drop_newest\" or \"keep_last_per_topic\""
     );
     assert_eq!(
         errors("[store]\non_corrupt = \"delete\"\n"),
@@ -382,13 +382,14 @@ fn the_reference_is_the_default() {
 /// Every key is named in its section: as it stands where it has a default, else behind `# `.
 #[test]
 fn the_reference_names_every_key() {
-    let sections: [(&str, &[&str], &[&str]); 11] = [
+    let sections: [(&str, &[&str], &[&str]); 12] = [
         ("[[listener]]", keys_of::<file::FileListener>(), &["tls"]),
         ("[listener.tls]", keys_of::<file::FileListenerTls>(), &["*"]),
         ("[auth]", keys_of::<file::FileAuth>(), &["*"]),
         ("[store]", keys_of::<file::FileStore>(), &["path"]),
         ("[[store.topic]]", keys_of::<file::FileStoreTopic>(), &["*"]),
         ("[limits]", keys_of::<file::FileLimits>(), &[]),
+        ("[[queue]]", keys_of::<file::FileQueue>(), &["*"]),
         ("[sys]", keys_of::<file::FileSys>(), &[]),
         ("[log]", keys_of::<file::FileLog>(), &[]),
         ("[[bridge]]", keys_of::<bridge::BridgeConfig>(), &["*"]),

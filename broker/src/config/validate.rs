@@ -15,17 +15,22 @@ use super::data_dir::default_data_dir;
 use super::error::Report;
 use super::file::{
     FileAuth, FileBridge, FileConfig, FileDurability, FileLimits, FileListener, FileListenerTls,
-    FileLog, FileQueueFull, FileStore, FileStoreTopic, FileSys,
+    FileLog, FileQueue, FileQueueFull, FileStore, FileStoreTopic, FileSys,
 };
 use super::units::{Bytes, Int, ShowBytes};
 use super::{AuthConfig, Config, ListenAddress, Listener, ListenerTls, Log, Store, Sys};
-use crate::core::limits::{Limits, QueueFull};
+use crate::core::limits::{Limits, QueueClass, QueueFull, QueuePolicy};
 use crate::core::{Durability, TopicClass};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
+
+/// The ranges of what bounds a queue.
+const QUEUE_MESSAGES_MAX: RangeInclusive<u32> = 1..=1_000_000_000;
+const QUEUE_BYTES_MAX: RangeInclusive<u64> = KIB..=TIB;
+const QUEUE_AGE_MAX_S: RangeInclusive<u32> = 0..=u32::MAX;
 
 /// Half of what MQTT can carry: a message that is passed on may have become larger, by the topic that
 /// an alias stood for and by subscription identifiers.
@@ -41,11 +46,13 @@ const CLIENT_ID_BYTES_MIN: u16 = 23;
 /// no listener yet. Relative paths start at `base`.
 pub(super) fn validate(file: FileConfig<'_>, base: &Path, report: &mut Report<'_>) -> Config {
     let mut check = Check { base, report };
+    let limits = check.limits(&file.limits);
     Config {
+        queues: check.queues(&file.queues, &limits),
+        limits,
         listeners: check.listeners(&file.listeners),
         auth: check.auth(&file.auth),
         store: check.store(&file.store),
-        limits: check.limits(&file.limits),
         sys: check.sys(&file.sys),
         log: check.log(&file.log),
         bridges: check.bridges(file.bridges),
@@ -222,9 +229,11 @@ impl Check<'_, '_> {
             packet_bytes_max: bytes!(packet_bytes_max, 64..=PACKET_BYTES_MAX),
             receive_maximum: int!(receive_maximum, 1..=u16::MAX),
             inflight_max: int!(inflight_max, 1..=u16::MAX),
-            queue_messages_max: int!(queue_messages_max, 1..=1_000_000_000),
-            queue_bytes_max: bytes!(queue_bytes_max, KIB..=TIB),
+            queue_messages_max: int!(queue_messages_max, QUEUE_MESSAGES_MAX),
+            queue_bytes_max: bytes!(queue_bytes_max, QUEUE_BYTES_MAX),
             queue_total_bytes_max: bytes!(queue_total_bytes_max, KIB..=TIB),
+            queue_age_max_s: int!(queue_age_max_s, QUEUE_AGE_MAX_S),
+            memory_queue_bytes_max: bytes!(memory_queue_bytes_max, KIB..=TIB),
             queue_full: file.queue_full.map_or(default.queue_full, QueueFull::from),
             output_bytes_max: bytes!(output_bytes_max, 1024..=1 << 30),
             retained_messages_max: int!(retained_messages_max, 0..=1_000_000_000),
@@ -240,6 +249,41 @@ impl Check<'_, '_> {
             maximum_qos: self.maximum_qos(&file.maximum_qos, default.maximum_qos),
             store_backlog_bytes_max: bytes!(store_backlog_bytes_max, 64 * KIB..=TIB),
             queue_full_wait_ms: int!(queue_full_wait_ms, 0..=3_600_000),
+        }
+    }
+
+    fn queues(&mut self, files: &[Spanned<FileQueue>], limits: &Limits) -> Vec<QueueClass> {
+        files.iter().filter_map(|file| self.queue(file, limits)).collect()
+    }
+
+    fn queue(&mut self, file: &Spanned<FileQueue>, limits: &Limits) -> Option<QueueClass> {
+        let FileQueue { client_id, messages_max, bytes_max, age_max_s, full } = file.get_ref();
+        let rest = limits.queue_policy();
+        let policy = QueuePolicy {
+            messages_max: self.int(
+                "queue.messages_max",
+                messages_max,
+                QUEUE_MESSAGES_MAX,
+                rest.messages_max,
+            ),
+            bytes_max: self.bytes("queue.bytes_max", bytes_max, QUEUE_BYTES_MAX, rest.bytes_max),
+            age_max_s: self.int("queue.age_max_s", age_max_s, QUEUE_AGE_MAX_S, rest.age_max_s),
+            full: full.map_or(rest.full, QueueFull::from),
+        };
+        match client_id {
+            Some(pattern) if !pattern.get_ref().is_empty() => {
+                Some(QueueClass { client_id: pattern.get_ref().as_str().into(), policy })
+            }
+            Some(pattern) => {
+                let problem = "must be a client identifier; * stands for any characters";
+                self.report.value("queue.client_id", pattern.span(), problem);
+                None
+            }
+            None => {
+                let expected = "a client identifier; * stands for any characters";
+                self.missing("queue.client_id", file.span(), expected);
+                None
+            }
         }
     }
 
@@ -392,6 +436,7 @@ impl From<FileQueueFull> for QueueFull {
             FileQueueFull::Reject => Self::Reject,
             FileQueueFull::DropOldest => Self::DropOldest,
             FileQueueFull::DropNewest => Self::DropNewest,
+            FileQueueFull::KeepLastPerTopic => Self::KeepLastPerTopic,
         }
     }
 }

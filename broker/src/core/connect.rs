@@ -263,7 +263,8 @@ impl Broker {
                 break id;
             }
         };
-        self.insert_session(Session::new(id, client_id))
+        let policy = self.queue_policy(&client_id);
+        self.insert_session(Session::new(id, client_id, policy))
     }
 
     pub(super) fn insert_session(&mut self, session: Session) -> SessionKey {

@@ -10,6 +10,7 @@ use super::connection::ConnId;
 use super::ledger::Entry;
 use super::message::Message;
 use super::output::{AckKind, Delivery, Output};
+use super::overflow::Drop;
 use super::queue::Queued;
 use super::session::{Content, Resend};
 use super::time::Instant;
@@ -41,7 +42,7 @@ impl Broker {
             return;
         }
         if connection.output_bytes > output_bytes_max {
-            self.counters.dropped_slow += 1;
+            self.count_drop(key, Drop::Slow);
             return;
         }
         let delivery = Delivery {
@@ -55,7 +56,7 @@ impl Broker {
         if connection.maximum_packet_size != u32::MAX
             && delivery.encoded_len_max() > u64::from(connection.maximum_packet_size)
         {
-            self.counters.dropped_too_large += 1;
+            self.count_drop(key, Drop::TooLarge);
             return;
         }
         self.counters.messages_sent += 1;
@@ -67,9 +68,10 @@ impl Broker {
     pub(super) fn enqueue(&mut self, now: Instant, key: SessionKey, mut queued: Queued) {
         let bytes = queued.message.bytes();
         if queued.seq.is_none() {
-            if self.is_full(key, bytes) {
+            let memory_max = self.settings.limits.memory_queue_bytes_max;
+            if self.is_full(key, bytes) || self.memory_queue_bytes() + bytes > memory_max {
                 // Nothing of it is stored: this session ends with its connection, and is slow.
-                self.counters.dropped_full += 1;
+                self.count_drop(key, Drop::Full);
                 self.push_full_event(now, key, "the newest message was dropped");
                 return;
             }
@@ -83,6 +85,7 @@ impl Broker {
             }
         }
         let session = &mut self.sessions[key as usize];
+        session.note_topic(&queued);
         match queued.seq {
             Some(seq) if !session.takes_into_memory() => {
                 if queued.share.is_some() {
@@ -92,6 +95,7 @@ impl Broker {
             }
             _ => session.queue.push(queued),
         }
+        self.watch_age(key);
         self.pump(now, key);
     }
 
@@ -119,6 +123,7 @@ impl Broker {
         targets: Vec<Target>,
     ) -> Seq {
         let (seq, row) = self.new_row(now, message, targets);
+        self.resident_bytes += message.bytes();
         self.resident.insert(seq, row);
         seq
     }
@@ -154,11 +159,11 @@ impl Broker {
             }
             let Some(queued) = self.sessions[key as usize].queue.pop() else { break };
             if queued.message.is_expired(now) {
-                self.counters.dropped_expired += 1;
+                self.count_drop(key, Drop::Expired);
                 self.finish(now, key, &queued);
             } else if self.is_too_large(id, &queued) {
                 // As if it had been delivered [MQTT-3.1.2-25].
-                self.counters.dropped_too_large += 1;
+                self.count_drop(key, Drop::TooLarge);
                 self.finish(now, key, &queued);
             } else {
                 self.send(now, key, id, queued);
@@ -191,16 +196,23 @@ impl Broker {
         if !self.ledger.release(seq) {
             return self.resident.contains_key(&seq);
         }
-        if self.resident.remove(&seq).is_none() {
+        if !self.forget_resident(seq) {
             self.forget_message(now, seq);
         }
+        true
+    }
+
+    /// False: the message does not live in memory only.
+    fn forget_resident(&mut self, seq: Seq) -> bool {
+        let Some(row) = self.resident.remove(&seq) else { return false };
+        self.resident_bytes -= row.message.bytes();
         true
     }
 
     /// The same of many at once: their rows go little by little.
     pub(super) fn release_many(&mut self, now: Instant, seqs: Vec<Seq>) {
         for seq in seqs {
-            if !self.ledger.release(seq) || self.resident.remove(&seq).is_some() {
+            if !self.ledger.release(seq) || self.forget_resident(seq) {
                 continue;
             }
             if self.pending.find_message(seq).is_some() {
@@ -221,10 +233,9 @@ impl Broker {
 
     /// Whether it would go beyond the limits of the session itself.
     pub(super) fn is_full_by_itself(&self, key: SessionKey, bytes: u64) -> bool {
-        let limits = &self.settings.limits;
         let session = &self.sessions[key as usize];
-        session.messages() >= limits.queue_messages_max as usize
-            || session.queue.bytes() + bytes > limits.queue_bytes_max
+        session.messages() >= session.policy.messages_max as usize
+            || session.queue.bytes() + bytes > session.policy.bytes_max
     }
 
     /// Whether it would go beyond the limit of all queues together.
@@ -235,43 +246,6 @@ impl Broker {
     /// Bytes of all messages that wait, each counted once.
     pub(super) fn waiting_bytes(&self) -> u64 {
         self.ledger.bytes() + self.memory_bytes
-    }
-
-    /// Drops what has expired at the front of a queue. True: there was something.
-    pub(super) fn drop_expired(&mut self, now: Instant, key: SessionKey) -> bool {
-        let mut has_dropped = false;
-        while self.is_front_expired(now, key) && self.drop_front(now, key).is_some() {
-            self.counters.dropped_expired += 1;
-            has_dropped = true;
-        }
-        has_dropped
-    }
-
-    fn is_front_expired(&self, now: Instant, key: SessionKey) -> bool {
-        let queue = &self.sessions[key as usize].queue;
-        match (queue.front(), queue.first_number()) {
-            (Some(queued), _) => queued.message.is_expired(now),
-            (None, Some(seq)) => {
-                let expires_at = self.ledger.find(seq).and_then(|entry| entry.expires_at);
-                expires_at.is_some_and(|at| at <= now)
-            }
-            (None, None) => false,
-        }
-    }
-
-    /// Takes what waits longest out of a queue. Its bytes.
-    pub(super) fn drop_front(&mut self, now: Instant, key: SessionKey) -> Option<u64> {
-        let session = &mut self.sessions[key as usize];
-        if let Some(queued) = session.queue.pop() {
-            self.finish(now, key, &queued);
-            return Some(queued.message.bytes());
-        }
-        let seq = session.queue.first_number()?;
-        let bytes = self.ledger.find(seq).map_or(0, |entry| entry.bytes);
-        session.queue.remove_number(seq, bytes);
-        session.shared.remove(seq);
-        self.finish_number(now, key, seq);
-        Some(bytes)
     }
 
     /// Retained messages for subscriptions made, as far as window and buffer allow. The rest follows

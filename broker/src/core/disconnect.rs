@@ -186,6 +186,7 @@ impl Broker {
         }
         self.clients.remove(&client_id);
         self.timers.cancel(Timer::SessionExpiry(id));
+        self.timers.cancel(Timer::QueueAge(id));
         self.timers.cancel(Timer::WillDelay(id));
         self.redistribute(now, left);
         if has_heirs && !self.sessions[key as usize].shared.is_empty() {
@@ -214,6 +215,7 @@ impl Broker {
         self.release_many(now, numbers);
         let session = self.sessions.remove(key as usize);
         self.session_keys.remove(&session.id);
+        self.forget_drops(now, &session.client_id, &session.drops);
         if session.is_stored || session.is_dirty || session.is_durable() {
             self.pending.remove_session(session.id);
             self.pending.lazy(now);

@@ -16,6 +16,47 @@ pub enum QueueFull {
     DropOldest,
     /// The new message is not queued for this session; counted and logged.
     DropNewest,
+    /// The oldest message makes room that a later one of its topic has replaced; where there is
+    /// none, the oldest of all. Counted and logged. What remains is the newest of each topic.
+    KeepLastPerTopic,
+}
+
+/// The bounds of the queue of one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuePolicy {
+    /// QoS 1 and 2 messages that wait, in flight included.
+    pub messages_max: u32,
+    /// Their bytes (topic, properties, payload), those in flight not counted.
+    pub bytes_max: u64,
+    /// Seconds that a message may wait before it is dropped, in flight not counted; 0: for ever.
+    pub age_max_s: u32,
+    /// What a full queue does.
+    pub full: QueueFull,
+}
+
+/// Sessions whose queues have bounds of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueClass {
+    /// Fits whole client identifiers; `*` stands for any characters, none included.
+    pub client_id: Box<str>,
+    /// Their bounds.
+    pub policy: QueuePolicy,
+}
+
+impl QueueClass {
+    /// Whether a client identifier is of this class. Takes time by the product of both lengths.
+    pub fn fits(&self, client_id: &str) -> bool {
+        let mut pieces = self.client_id.split('*');
+        let Some(mut rest) = client_id.strip_prefix(pieces.next().unwrap_or_default()) else {
+            return false;
+        };
+        let Some(last) = pieces.next_back() else { return rest.is_empty() };
+        for piece in pieces {
+            let Some(at) = rest.find(piece) else { return false };
+            rest = &rest[at + piece.len()..];
+        }
+        rest.ends_with(last)
+    }
 }
 
 /// The bounds of a broker.
@@ -46,8 +87,13 @@ pub struct Limits {
     pub queue_bytes_max: u64,
     /// Bytes of all queued messages of all sessions, each message counted once.
     pub queue_total_bytes_max: u64,
+    /// Seconds that a message may wait in a queue before it is dropped; 0: for ever.
+    pub queue_age_max_s: u32,
     /// What a full queue does.
     pub queue_full: QueueFull,
+    /// Bytes of messages that wait in memory only, of all sessions together: those of sessions that
+    /// end with their connection, and those of volatile topics. One more is dropped.
+    pub memory_queue_bytes_max: u64,
     /// Bytes that may wait for one slow connection before QoS 0 messages to it are dropped. Also the
     /// bytes of answers (32 for each) that may wait, for it or for a commit, before nothing more is
     /// read from it, and the bytes of messages of a 3.1 or 3.1.1 client that are held for want of
@@ -84,6 +130,18 @@ pub struct Limits {
     pub queue_full_wait_ms: u64,
 }
 
+impl Limits {
+    /// The bounds of a queue that is of no class.
+    pub fn queue_policy(&self) -> QueuePolicy {
+        QueuePolicy {
+            messages_max: self.queue_messages_max,
+            bytes_max: self.queue_bytes_max,
+            age_max_s: self.queue_age_max_s,
+            full: self.queue_full,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -94,9 +152,11 @@ impl Default for Limits {
             packet_bytes_max: 1 << 20,
             receive_maximum: 1_000,
             inflight_max: 100,
-            queue_messages_max: 100_000,
-            queue_bytes_max: 64 << 20,
-            queue_total_bytes_max: 256 << 20,
+            queue_messages_max: 1_000_000,
+            queue_bytes_max: 256 << 20,
+            queue_total_bytes_max: 1 << 30,
+            queue_age_max_s: 0,
+            memory_queue_bytes_max: 64 << 20,
             queue_full: QueueFull::Reject,
             output_bytes_max: 1 << 20,
             retained_messages_max: 100_000,
@@ -112,6 +172,31 @@ impl Default for Limits {
             maximum_qos: QoS::ExactlyOnce,
             store_backlog_bytes_max: 8 << 20,
             queue_full_wait_ms: 60_000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_any_characters() {
+        let fits = |client_id: &str, text: &str| {
+            let policy = Limits::default().queue_policy();
+            QueueClass { client_id: client_id.into(), policy }.fits(text)
+        };
+        for (pattern, text) in
+            [("a", "a"), ("*", ""), ("a*", "a"), ("a*", "abc"), ("*c", "abc"), ("a*c", "ac")]
+        {
+            assert!(fits(pattern, text), "{pattern} {text}");
+        }
+        assert!(fits("a*b*c", "a-b-b-c"));
+        assert!(fits("*b*", "abc"));
+        for (pattern, text) in
+            [("a", "ab"), ("a", ""), ("a*", "b"), ("a*a", "a"), ("a*b*c", "acb"), ("*b*", "ac")]
+        {
+            assert!(!fits(pattern, text), "{pattern} {text}");
         }
     }
 }

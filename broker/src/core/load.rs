@@ -13,6 +13,7 @@ use outpost_protocol::QoS;
 use super::Broker;
 use super::change::{QueuedMessage, Seq, SessionId};
 use super::event::Event;
+use super::overflow::Drop;
 use super::queue::{HEAD_BYTES, HEAD_MESSAGES, Queued};
 use super::session::Sweep;
 use super::time::Instant;
@@ -168,7 +169,7 @@ impl Broker {
         session.shared.remove(seq);
         let client_id = (*session.client_id).into();
         self.finish_number(now, key, seq);
-        self.counters.dropped_damaged += 1;
+        self.count_drop(key, Drop::Damaged);
         self.push_event(Event::Damaged { client_id, number: seq.0 });
     }
 

@@ -11,6 +11,7 @@
 //! | `held` | messages of clients that cannot be told of a full queue, until there is room |
 //! | `route` | from one message to all its receivers; shared subscriptions |
 //! | `delivery` | a session's window, its queue, and what goes to its connection |
+//! | `overflow`, `last_per_topic` | full queues, messages that wait for too long, what is dropped |
 //! | `load` | messages of long queues, back from the store when their turn comes |
 //! | `acknowledge` | PUBACK, PUBREC, PUBREL, PUBCOMP of both halves |
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE, retained messages for new subscriptions |
@@ -37,11 +38,13 @@ mod disconnect;
 mod durability;
 mod event;
 mod held;
+mod last_per_topic;
 mod ledger;
 pub mod limits;
 mod load;
 pub mod message;
 pub mod output;
+mod overflow;
 mod parked;
 mod pending;
 mod policy;
@@ -85,7 +88,7 @@ pub use sys::Counters;
 use change::{QueuedMessage, Seq, SessionId};
 use connection::Connection;
 use ledger::Ledger;
-use limits::Limits;
+use limits::{Limits, QueueClass, QueuePolicy};
 use output::{EncoderOptions, Output};
 use pending::Pending;
 use retained::Retained;
@@ -105,6 +108,8 @@ const EVENTS_MAX: usize = 1_000;
 pub struct Settings {
     /// Its bounds.
     pub limits: Limits,
+    /// Queues with bounds of their own. The first whose pattern fits a client identifier counts.
+    pub queues: Vec<QueueClass>,
     /// When changes are committed.
     pub commit: CommitPolicy,
     /// What is promised of the messages of which topics: the first class that takes a topic decides;
@@ -146,8 +151,12 @@ pub struct Broker {
     ledger: Ledger,
     /// Those among them that are in no store: they live as long as this broker.
     resident: BTreeMap<Seq, QueuedMessage>,
+    resident_bytes: u64,
     /// Bytes of those without a number.
     memory_bytes: u64,
+    /// The bounds of a queue that is of no class, and those of each class.
+    default_queue: Arc<QueuePolicy>,
+    queue_classes: Vec<Arc<QueuePolicy>>,
     /// Messages that nobody waits for, whose rows are still to be removed.
     stale: SeqSet,
     loads: VecDeque<Load>,
@@ -192,7 +201,10 @@ impl Broker {
             retained_full: Throttle::default(),
             ledger: Ledger::default(),
             resident: BTreeMap::new(),
+            resident_bytes: 0,
             memory_bytes: 0,
+            default_queue: Arc::new(settings.limits.queue_policy()),
+            queue_classes: settings.queues.iter().map(|c| Arc::new(c.policy.clone())).collect(),
             stale: SeqSet::default(),
             loads: VecDeque::new(),
             is_total_awaited: false,
@@ -292,6 +304,7 @@ impl Broker {
                 Timer::QueueFullWait(id) => self.check_queue_full_wait(now, id),
                 Timer::WillDelay(session) => self.check_will_delay(now, session),
                 Timer::SessionExpiry(session) => self.check_session_expiry(now, session),
+                Timer::QueueAge(session) => self.check_queue_age(now, session),
                 Timer::RetainedExpiry(topic) => self.check_retained_expiry(now, &topic),
                 Timer::Sys => self.publish_sys(now),
             }

@@ -112,6 +112,23 @@ impl Queue {
         self.head.len() < HEAD_MESSAGES / 2 && self.head_bytes < HEAD_BYTES / 2
     }
 
+    /// Whether a message is in it.
+    pub(super) fn contains(&self, seq: Seq) -> bool {
+        self.find_in_head(seq).is_some() || self.rest.contains(seq)
+    }
+
+    /// Takes a message out that is in memory.
+    pub(super) fn remove_of_head(&mut self, seq: Seq) -> Option<Queued> {
+        let queued = self.head.remove(self.find_in_head(seq)?)?;
+        self.bytes -= queued.message.bytes();
+        self.head_bytes -= queued.message.bytes();
+        Some(queued)
+    }
+
+    fn find_in_head(&self, seq: Seq) -> Option<usize> {
+        self.head.binary_search_by_key(&Some(seq), |queued| queued.seq).ok()
+    }
+
     /// Puts a message at the end, into memory.
     pub(super) fn push(&mut self, queued: Queued) {
         debug_assert!(self.is_whole());

@@ -49,7 +49,8 @@ impl Broker {
 
 impl Restore for Restoring<'_> {
     fn session(&mut self, id: SessionId, record: SessionRecord) {
-        let mut session = Session::new(id, Arc::from(&*record.client_id));
+        let policy = self.broker.queue_policy(&record.client_id);
+        let mut session = Session::new(id, Arc::from(&*record.client_id), policy);
         session.expiry_interval_s = record.expiry_interval_s;
         session.expires_at = record.expires_at;
         session.has_ended = record.expires_at == Some(Instant::default());
@@ -95,7 +96,12 @@ impl Restore for Restoring<'_> {
             }
             match restored.flying.get_mut(&seq) {
                 Some(is_there) => *is_there = true,
-                None => session.queue.push_number(seq, u64::from(message.bytes)),
+                None => {
+                    if let Some(topics) = &mut session.last_per_topic {
+                        topics.note(message.topic_hash, seq, &session.queue);
+                    }
+                    session.queue.push_number(seq, u64::from(message.bytes));
+                }
             }
         }
         if sessions == 0 {
@@ -130,6 +136,7 @@ impl Restoring<'_> {
             if broker.sessions[*key as usize].has_ended {
                 ended.insert(*key);
             } else {
+                broker.watch_age(*key);
                 broker.restart_session(now, *key, record);
             }
         }

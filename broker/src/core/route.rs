@@ -8,7 +8,6 @@ use slab::Slab;
 
 use super::Broker;
 use super::change::{SubscriptionRecord, Target};
-use super::event::Event;
 use super::limits::QueueFull;
 use super::message::Message;
 use super::queue::Queued;
@@ -178,12 +177,14 @@ impl Broker {
         bytes: u64,
         matches: &Matches,
     ) -> Option<SessionKey> {
-        if message_qos == QoS::AtMostOnce || self.settings.limits.queue_full != QueueFull::Reject {
+        if message_qos == QoS::AtMostOnce {
             return None;
         }
         let is_refusing = |found: &&Match| {
+            let session = &self.sessions[found.session as usize];
             found.qos > QoS::AtMostOnce
-                && self.sessions[found.session as usize].is_durable()
+                && session.is_durable()
+                && session.policy.full == QueueFull::Reject
                 && self.is_full(found.session, bytes)
         };
         let single = matches.sessions.iter().find(is_refusing);
@@ -192,17 +193,10 @@ impl Broker {
             matches.groups.iter().find_map(|group| {
                 let (rank, at) = self.next_member(*group, message_qos, bytes)?;
                 let member = self.groups.groups[*group as usize].members[at];
-                (rank == Rank::FullDurable).then_some(member.session)
+                let full = self.sessions[member.session as usize].policy.full;
+                (rank == Rank::FullDurable && full == QueueFull::Reject).then_some(member.session)
             })
         })
-    }
-
-    pub(super) fn push_full_event(&mut self, now: Instant, key: SessionKey, done: &'static str) {
-        let session = &mut self.sessions[key as usize];
-        if let Some(times) = session.full.tell(now) {
-            let what = format!("queue of {}", session.client_id).into();
-            self.push_event(Event::Full { what, done, times });
-        }
     }
 
     /// Enters a subscription: into the trie, or into its shared subscription.
@@ -312,41 +306,10 @@ impl Broker {
         let session = &self.sessions[key as usize];
         if !session.is_durable() {
             self.enqueue(now, key, queued);
-        } else if self.make_room(now, key, origin, message.bytes()) {
+        } else if self.make_room(now, key, origin, message) {
             targets.push(queued.target(self.sessions[key as usize].id));
             stored.push((key, queued));
         }
-    }
-
-    /// What the policy says of a durable session with a full queue. False: the message is not for it.
-    fn make_room(&mut self, now: Instant, key: SessionKey, origin: Origin, bytes: u64) -> bool {
-        if !self.is_full(key, bytes) || self.drop_expired(now, key) && !self.is_full(key, bytes) {
-            return true;
-        }
-        let is_kept = match (self.settings.limits.queue_full, origin) {
-            // Its publisher was asked, and there was room.
-            (QueueFull::Reject, Origin::Client(_)) => return true,
-            (QueueFull::Reject | QueueFull::DropNewest, _) => false,
-            (QueueFull::DropOldest, _) => self.drop_oldest(now, key, bytes),
-        };
-        if !is_kept {
-            self.counters.dropped_full += 1;
-            self.push_full_event(now, key, "the newest message was dropped");
-        }
-        is_kept
-    }
-
-    /// Drops what waits longest until there is room. Where all queues together are full, the session
-    /// gives up as many bytes as it is to get, and thereby its part in it. False: that is not enough.
-    fn drop_oldest(&mut self, now: Instant, key: SessionKey, bytes: u64) -> bool {
-        let mut freed = 0;
-        while self.is_full(key, bytes) && (freed < bytes || self.is_full_by_itself(key, bytes)) {
-            let Some(bytes) = self.drop_front(now, key) else { return false };
-            freed += bytes;
-            self.counters.dropped_full += 1;
-            self.push_full_event(now, key, "the oldest message was dropped");
-        }
-        true
     }
 
     /// The member whose turn it is among those that can take a message best, and takes the turn.

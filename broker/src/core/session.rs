@@ -10,12 +10,15 @@ use std::sync::Arc;
 use outpost_protocol::{PacketId, SendState};
 
 use super::change::{
-    InflightRecord, Seq, SessionId, SessionRecord, SubscriptionRecord, WillRecord,
+    InflightRecord, Seq, SessionId, SessionRecord, SubscriptionRecord, WillRecord, topic_hash,
 };
 use super::connection::ConnId;
 use super::event::Throttle;
+use super::last_per_topic::LastPerTopic;
+use super::limits::{QueueFull, QueuePolicy};
 use super::message::Topic;
 use super::output::Delivery;
+use super::overflow::Drops;
 use super::queue::{Queue, Queued};
 use super::seq_set::SeqSet;
 use super::time::Instant;
@@ -52,6 +55,13 @@ pub(super) struct Session {
     pub sweep: Option<Sweep>,
     /// Messages are being read from the store for it.
     pub is_loading: bool,
+    /// The bounds of its queue.
+    pub policy: Arc<QueuePolicy>,
+    /// Where its policy asks for it.
+    pub last_per_topic: Option<Box<LastPerTopic>>,
+    /// The age of what waits is looked at when a timer says so.
+    pub is_age_watched: bool,
+    pub drops: Drops,
     /// It is over, and stays without a name until its `shared` messages have gone to others.
     pub has_ended: bool,
     last_packet_id: u16,
@@ -149,8 +159,13 @@ impl Inflight {
 }
 
 impl Session {
-    pub(super) fn new(id: SessionId, client_id: Arc<str>) -> Self {
+    pub(super) fn new(id: SessionId, client_id: Arc<str>, policy: Arc<QueuePolicy>) -> Self {
+        let keeps_last = policy.full == QueueFull::KeepLastPerTopic;
         Self {
+            last_per_topic: keeps_last.then(|| Box::new(LastPerTopic::new(u64::from(id.0)))),
+            policy,
+            is_age_watched: false,
+            drops: Drops::default(),
             id,
             client_id,
             connection: None,
@@ -192,6 +207,13 @@ impl Session {
     /// It outlives its connection, and a restart.
     pub(super) fn is_durable(&self) -> bool {
         self.expiry_interval_s > 0
+    }
+
+    /// A message comes to its queue.
+    pub(super) fn note_topic(&mut self, queued: &Queued) {
+        if let (Some(topics), Some(seq)) = (&mut self.last_per_topic, queued.seq) {
+            topics.note(topic_hash(&queued.message.topic), seq, &self.queue);
+        }
     }
 
     /// Whether a message that comes now is kept in memory, where its turn is near.
@@ -505,6 +527,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::limits::Limits;
     use crate::core::message::Message;
     use outpost_protocol::QoS;
 
@@ -522,13 +545,17 @@ mod tests {
         }
     }
 
+    fn policy() -> Arc<QueuePolicy> {
+        Arc::new(Limits::default().queue_policy())
+    }
+
     fn shared(seq: u64) -> Queued {
         Queued { share: Some("$share/g/t".into()), ..queued(seq) }
     }
 
     #[test]
     fn packet_ids_are_found_in_any_order_of_acknowledgement() {
-        let mut session = Session::new(SessionId(1), "c".into());
+        let mut session = Session::new(SessionId(1), "c".into(), policy());
         let mut flying = Vec::new();
         let mut random = 1_u32;
         // Four times round the identifiers; the first one stays, so that it is lapped.
@@ -563,7 +590,7 @@ mod tests {
 
     #[test]
     fn the_window_closes_when_all_packet_ids_are_in_use() {
-        let mut session = Session::new(SessionId(1), "c".into());
+        let mut session = Session::new(SessionId(1), "c".into(), policy());
         for seq in 0..u64::from(PACKET_ID_MAX) {
             assert!(session.has_window());
             session.take_off(queued(seq));
@@ -573,7 +600,7 @@ mod tests {
 
     #[test]
     fn what_waits_between_finished_messages_is_not_finished_with_them() {
-        let mut session = Session::new(SessionId(1), "c".into());
+        let mut session = Session::new(SessionId(1), "c".into(), policy());
         for entry in [queued(5), shared(6), queued(7), shared(8)] {
             session.queue.push(entry);
         }

@@ -7,6 +7,7 @@ use outpost_protocol::QoS;
 use super::Broker;
 use super::durability::TopicClass;
 use super::message::Message;
+use super::overflow::{Drop, Drops};
 use super::route::Origin;
 use super::time::Instant;
 use super::timers::Timer;
@@ -30,6 +31,10 @@ pub struct Counters {
     pub dropped_slow: u64,
     /// Messages dropped since a queue was full.
     pub dropped_full: u64,
+    /// Messages that a later one of their topic replaced in a full queue.
+    pub dropped_replaced: u64,
+    /// Messages that waited for longer than their queue allows.
+    pub dropped_aged: u64,
     /// Messages not sent since they had expired.
     pub dropped_expired: u64,
     /// Messages not sent since they were larger than the client takes.
@@ -56,6 +61,25 @@ pub struct Counters {
     pub dropped_damaged: u64,
     /// Messages refused with a reason code.
     pub refused: u64,
+}
+
+/// So many topics of single sessions at the most.
+const SESSION_TOPICS_MAX: usize = 1_000;
+
+fn drops_topic(client_id: &str, drop: Drop) -> String {
+    format!("$SYS/broker/sessions/{client_id}/dropped/{}", drop.name())
+}
+
+/// A client identifier as one level of a topic: what has a meaning there stands as %XX.
+fn topic_level(client_id: &str) -> String {
+    let mut level = String::with_capacity(client_id.len());
+    for c in client_id.chars() {
+        match c {
+            '/' | '+' | '#' | '%' => level.push_str(&format!("%{:02X}", u32::from(c))),
+            c => level.push(c),
+        }
+    }
+    level
 }
 
 impl Broker {
@@ -87,9 +111,11 @@ impl Broker {
             + c.dropped_too_large
             + c.dropped_retained_full
             + c.dropped_session_ended
-            + c.dropped_damaged;
+            + c.dropped_damaged
+            + c.dropped_replaced
+            + c.dropped_aged;
         let uptime_s = now.since_ms(self.started_at) / 1000;
-        let values: [(&str, String); 23] = [
+        let values: [(&str, String); 25] = [
             ("version", self.settings.version.to_owned()),
             ("uptime", format!("{uptime_s} seconds")),
             ("clients/connected", connected.to_string()),
@@ -103,6 +129,8 @@ impl Broker {
             ("publish/messages/dropped", dropped.to_string()),
             ("publish/messages/dropped/slow", c.dropped_slow.to_string()),
             ("publish/messages/dropped/full", c.dropped_full.to_string()),
+            ("publish/messages/dropped/replaced", c.dropped_replaced.to_string()),
+            ("publish/messages/dropped/aged", c.dropped_aged.to_string()),
             ("publish/messages/dropped/expired", c.dropped_expired.to_string()),
             ("publish/messages/refused", c.refused.to_string()),
             ("bytes/received", c.bytes_received.to_string()),
@@ -120,6 +148,7 @@ impl Broker {
         for (name, value) in self.store_status(now).into_iter().chain(self.class_status()) {
             self.publish_internal(now, &format!("$SYS/broker/store/{name}"), value.as_bytes());
         }
+        self.publish_drops(now);
     }
 
     /// What is written, what is not, and how the budget stands.
@@ -155,6 +184,30 @@ impl Broker {
             values.map(|(name, value)| (format!("class/{}/{name}", at + 1), value))
         };
         self.settings.topic_classes.iter().enumerate().flat_map(of_class).collect()
+    }
+
+    /// What was dropped for each session, by reason: `sessions/CLIENT/dropped/REASON`.
+    fn publish_drops(&mut self, now: Instant) {
+        let told = self.sessions.iter().flat_map(|(_, session)| {
+            let client_id = topic_level(&session.client_id);
+            let topic = move |drop: Drop| drops_topic(&client_id, drop);
+            session.drops.iter().map(move |(drop, count)| (topic(drop), count))
+        });
+        let told: Vec<(String, u32)> = told.take(SESSION_TOPICS_MAX).collect();
+        for (topic, count) in told {
+            self.publish_internal(now, &topic, count.to_string().as_bytes());
+        }
+    }
+
+    /// Takes what was told of a session back.
+    pub(super) fn forget_drops(&mut self, now: Instant, client_id: &str, drops: &Drops) {
+        let client_id = topic_level(client_id);
+        for (drop, _) in drops.iter() {
+            let (topic, _) = self.topics.matches(&drops_topic(&client_id, drop));
+            if self.retained.find(&topic).is_some() {
+                self.publish_internal(now, &topic, b"");
+            }
+        }
     }
 
     /// A retained message of the broker's own, kept in memory only.

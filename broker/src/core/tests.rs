@@ -10,6 +10,7 @@ mod elision;
 mod expiry;
 mod flows;
 mod limits;
+mod long_queue;
 mod ordering;
 mod policy;
 mod properties;

@@ -15,6 +15,7 @@ pub(super) enum Timer {
     QueueFullWait(ConnId),
     WillDelay(SessionId),
     SessionExpiry(SessionId),
+    QueueAge(SessionId),
     RetainedExpiry(Topic),
     Sys,
 }

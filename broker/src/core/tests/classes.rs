@@ -18,6 +18,7 @@ fn settings(flash_budget_per_day: u64) -> Settings {
             class("v/#", Durability::Volatile),
             class("i/#", Durability::Interval { window_ms: WINDOW_MS }),
         ],
+        queues: Vec::new(),
         sys_interval_s: 0,
         version: "test",
         seed: 7,
@@ -225,4 +226,25 @@ fn what_was_retained_before_its_topic_became_volatile_leaves_the_store() {
     bed.commit();
     assert!(bed.store.retained.is_empty());
     assert_eq!(bed.broker.retained.len(), 1);
+}
+
+#[test]
+fn an_identifier_of_a_volatile_qos_2_message_is_not_given_again_after_its_client_left() {
+    let mut bed = Bed::with_settings(settings(0));
+    let s = bed.durable("s");
+    bed.subscribe(s, "v/#", QOS_2);
+    let publisher = bed.fleeting("p");
+    bed.publish(publisher, "v/1", QOS_2, 1, "lost by the restart");
+    bed.commit();
+    let got = bed.messages(s);
+    assert_eq!(got.len(), 1, "its client holds the identifier now");
+    bed.lose(s);
+    bed.commit();
+    bed.crash();
+    let s = bed.back("s");
+    let got = bed.got(s);
+    assert!(
+        got.contains(&super::bed::Got::PubRel(1, outpost_protocol::ReasonCode::Success)),
+        "{got:?}"
+    );
 }

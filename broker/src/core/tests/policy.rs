@@ -13,6 +13,7 @@ fn bed(policy: CommitPolicy) -> (Bed, ConnId, ConnId) {
         limits: Limits::default(),
         commit: policy,
         topic_classes: Vec::new(),
+        queues: Vec::new(),
         sys_interval_s: 0,
         version: "test",
         seed: 7,

@@ -121,6 +121,7 @@ fn sys_topics_are_retained_and_never_stored() {
         limits: Limits::default(),
         commit: CommitPolicy::default(),
         topic_classes: Vec::new(),
+        queues: Vec::new(),
         sys_interval_s: 10,
         version: "outpost 1",
         seed: 1,

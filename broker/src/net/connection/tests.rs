@@ -39,6 +39,7 @@ fn shared() -> Arc<Shared> {
         limits: Limits { inflight_max: 1_000, ..Limits::default() },
         commit: CommitPolicy::default(),
         topic_classes: Vec::new(),
+        queues: Vec::new(),
         sys_interval_s: 0,
         version: "test",
         seed: 1,
