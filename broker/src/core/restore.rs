@@ -41,7 +41,7 @@ struct Restored {
 
 impl Broker {
     /// Begins to take over the state of a former run, on an empty broker. It ends with
-    /// [`Restoring::finish`].
+    /// `Restoring::finish`.
     pub fn restore(&mut self, now: Instant) -> Restoring<'_> {
         Restoring { broker: self, now, records: BTreeMap::new() }
     }
