@@ -4,10 +4,12 @@
 use std::fmt;
 use std::path::Path;
 
-use redb::StorageBackend;
+use redb::{StorageBackend, TableHandle};
 
 use super::SCHEMA_VERSION;
 use super::error::StoreError;
+use super::index::INDEX;
+use super::index_rows::{self, Part};
 use super::pages::{Found, Pages, Tables};
 use super::record::{Record, Table};
 use super::rows::{Interner, RowFault};
@@ -74,6 +76,15 @@ impl<'f> Contents<'f> {
     pub(super) fn rows(&self, table: Table) -> Option<u64> {
         let tree = self.tables.get(table.name())?;
         Some(tree.as_ref().map_or(0, |tree| tree.rows))
+    }
+
+    /// Hands every part of the index of messages to `take`, by its first number.
+    pub(super) fn each_index_part(&self, take: &mut dyn FnMut(u64, Result<Part<'_>, RowFault>)) {
+        let Some(Some(tree)) = self.tables.get(INDEX.name()) else { return };
+        self.pages.rows(tree, &mut |key, part| {
+            let first = key.try_into().map_or(0, u64::from_le_bytes);
+            take(first, index_rows::decode_part(first, part));
+        });
     }
 
     /// Hands every row that can be reached to `take`, in the order of the keys.

@@ -184,6 +184,54 @@ fn rows_that_contradict_each_other_are_found() {
     assert_eq!(verified.problems, expected);
 }
 
+/// Enough messages for parts of the index, some of which are removed again.
+#[test]
+fn an_index_that_leaves_out_a_message_is_found() {
+    let dir = TempDir::new();
+    let mut rng = Rng(8);
+    let mut batch = batch(&mut rng, &Model::default());
+    let queued = batch.messages.values().flatten().next().unwrap().clone();
+    for seq in 1_000..16_000 {
+        batch.messages.insert(Seq(seq), Some(queued.clone()));
+    }
+    batch.next_seq = Seq(16_000);
+    open(dir.path()).commit(&batch).unwrap();
+    let removed = (1_000..3_000).step_by(7).map(|seq| (Seq(seq), None)).collect();
+    let (next_seq, next_session) = (batch.next_seq, batch.next_session);
+    let removal = crate::core::change::Batch {
+        messages: removed,
+        next_seq,
+        next_session,
+        ..Default::default()
+    };
+    let mut store = open(dir.path());
+    store.load_all().unwrap();
+    store.commit(&removal).unwrap();
+    drop(store);
+    let verified = tools::verify(&StoreFile::open(dir.path()).unwrap()).unwrap();
+    assert_eq!(verified.problems, [""; 0]);
+
+    let db = redb::Database::open(dir.path().join(FILE_NAME)).unwrap();
+    let write = db.begin_write().unwrap();
+    let index = redb::TableDefinition::<u64, &[u8]>::new("msg_index");
+    {
+        let mut index = write.open_table(index).unwrap();
+        let (first, part) = {
+            let row = redb::ReadableTable::first(&index).unwrap().unwrap();
+            (row.0.value(), row.1.value().to_vec())
+        };
+        let decoded = crate::store::index_rows::decode_part(first, &part).unwrap();
+        let width = decoded.end - first;
+        index.insert(first, &*crate::store::index_rows::encode_part(width, &[])).unwrap();
+    }
+    write.commit().unwrap();
+    drop(db);
+    let verified = tools::verify(&StoreFile::open(dir.path()).unwrap()).unwrap();
+    assert!(verified.damage > 0);
+    let first = &verified.problems[0];
+    assert!(first.starts_with("table msg_index: it leaves out message "), "{first}");
+}
+
 #[test]
 fn an_inspection_counts_what_waits_for_whom() {
     let (dir, model) = filled(6, 4);

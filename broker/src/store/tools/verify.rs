@@ -2,7 +2,9 @@
 //! each other.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 
+use super::super::contents::Contents;
 use super::super::error::StoreError;
 use super::super::record::{Record, Table};
 use super::{StoreFile, is_done};
@@ -44,6 +46,7 @@ pub fn verify(file: &StoreFile) -> Result<Verified, StoreError> {
     if contents.meta.schema.is_none() {
         verifier.damage("table meta: the schema version is missing".into());
     }
+    verifier.index(&contents);
     for table in Table::ALL {
         let mut rows = 0;
         contents.each(table, &mut |record| match record {
@@ -71,6 +74,9 @@ struct Verifier {
     sessions: BTreeMap<SessionId, SessionRecord>,
     clients: HashMap<Box<str>, SessionId>,
     last_seq: Option<Seq>,
+    /// Numbers that the index covers and does not name, ascending, ends excluded: a message there
+    /// would not be found at the start.
+    gaps: Vec<(u64, u64)>,
 }
 
 impl Verifier {
@@ -105,6 +111,38 @@ impl Verifier {
         }
     }
 
+    fn index(&mut self, contents: &Contents<'_>) {
+        let mut end = 0;
+        contents.each_index_part(&mut |first, part| {
+            let row = |what: &dyn Display| format!("table msg_index, row {first}: {what}");
+            let part = match part {
+                Ok(part) => part,
+                Err(fault) => return self.damage(row(&fault)),
+            };
+            if first < end {
+                self.damage(row(&"it begins before the part before it ends"));
+            }
+            let mut next = first;
+            for entry in part.entries() {
+                match entry {
+                    Ok((seq, _)) => {
+                        self.gap(next, seq);
+                        next = seq.saturating_add(1);
+                    }
+                    Err(fault) => self.damage(row(&fault)),
+                }
+            }
+            self.gap(next, part.end);
+            end = part.end;
+        });
+    }
+
+    fn gap(&mut self, first: u64, end: u64) {
+        if first < end {
+            self.gaps.push((first, end));
+        }
+    }
+
     fn session(&mut self, id: SessionId, record: &SessionRecord) {
         if let Some(other) = self.clients.insert(record.client_id.clone(), id) {
             let (id, other, client) = (id.0, other.0, &record.client_id);
@@ -115,6 +153,11 @@ impl Verifier {
 
     fn message(&mut self, seq: Seq, queued: &QueuedMessage) {
         self.last_seq = Some(seq);
+        let at = self.gaps.partition_point(|(_, end)| *end <= seq.0);
+        if self.gaps.get(at).is_some_and(|(first, _)| *first <= seq.0) {
+            let seq = seq.0;
+            self.damage(format!("table msg_index: it leaves out message {seq}"));
+        }
         let is_awaited = queued.targets.iter().any(|target| {
             self.sessions.get(&target.session).is_some_and(|record| !is_done(record, seq))
         });
