@@ -163,6 +163,33 @@ fn what_is_not_there_is_told_in_its_place() {
 }
 
 #[test]
+fn any_choice_of_numbers_is_read_right() {
+    let dir = TempDir::new();
+    let mut rng = Rng(32);
+    let mut store = open(dir.path());
+    let mut batch = Batch { next_seq: Seq(3000), ..Batch::default() };
+    for seq in 0..3000 {
+        if !rng.one_in(5) && !(1000..1200).contains(&seq) {
+            batch.messages.insert(Seq(seq), Some(samples::queued(&mut rng)));
+        }
+    }
+    store.commit(&batch).unwrap();
+    let mut reader = store.reader();
+    for _ in 0..100 {
+        let sparse = 1 + rng.below(100);
+        let (first, count) = (rng.below(3000), rng.below(400));
+        let mut seq = first;
+        let mut seqs = Vec::new();
+        for _ in 0..count {
+            seqs.push(Seq(seq));
+            seq += 1 + rng.below(sparse);
+        }
+        let expected = seqs.iter().map(|seq| (*seq, batch.messages.get(seq).cloned().flatten()));
+        assert!(reader.read(&seqs).unwrap() == expected.collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn a_reader_outlives_its_store_but_reads_no_more() {
     let dir = TempDir::new();
     let mut store = open(dir.path());
