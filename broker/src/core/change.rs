@@ -189,20 +189,3 @@ pub fn topic_hash(topic: &str) -> u64 {
     hasher.write(topic.as_bytes());
     hasher.finish()
 }
-
-/// All that a store holds, whole.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// Messages by number, ascending.
-    pub messages: Vec<(Seq, QueuedMessage)>,
-    /// Sessions by number, ascending.
-    pub sessions: Vec<(SessionId, SessionRecord)>,
-    /// Subscriptions.
-    pub subscriptions: Vec<(SessionId, Arc<str>, SubscriptionRecord)>,
-    /// Retained messages.
-    pub retained: Vec<Arc<Message>>,
-    /// The lowest sequence number not yet given away.
-    pub next_seq: Seq,
-    /// The lowest session number not yet given away.
-    pub next_session: u32,
-}

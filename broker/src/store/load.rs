@@ -11,7 +11,6 @@ use redb::{
     TableHandle,
 };
 
-use super::Store;
 use super::error::StoreError;
 use super::index::{INDEX, Index};
 use super::index_rows;
@@ -20,7 +19,7 @@ use super::redb_store::{
 };
 use super::rows::{self, Interner, RowFault};
 use crate::core::change::{
-    Loaded, Numbers, Restore, Seq, SessionId, SessionRecord, StoredMessage, SubscriptionRecord,
+    Numbers, Restore, Seq, SessionId, SessionRecord, StoredMessage, SubscriptionRecord,
 };
 use crate::core::message::Message;
 
@@ -33,23 +32,6 @@ pub(super) struct Restored {
 }
 
 impl RedbStore {
-    /// Reads all that is stored, payloads as well: what [`Store::load`] does not do.
-    ///
-    /// # Errors
-    /// As [`Store::load`].
-    pub fn load_all(&mut self) -> Result<Loaded, StoreError> {
-        let mut loaded = Loaded::default();
-        let numbers = self.load(&mut loaded)?;
-        (loaded.next_seq, loaded.next_session) = (numbers.next_seq, numbers.next_session);
-        let db = self.shared.get()?;
-        let mut loader = Loader::new(&db, &self.path)?;
-        loader.rows(MESSAGES, |seq, row, interner| {
-            loaded.messages.push((Seq(seq), rows::decode_queued(row, interner)?));
-            Ok(())
-        })?;
-        Ok(loaded)
-    }
-
     /// Tells `into` all that is stored.
     pub(super) fn restore(&self, into: &mut dyn Restore) -> Result<Restored, StoreError> {
         let db = self.shared.get()?;
@@ -220,23 +202,6 @@ fn lowest_free_seq(session: &SessionRecord) -> u64 {
     let inflight = session.inflight.iter().filter_map(|record| record.seq);
     let inflight = inflight.map(|seq| seq.0.saturating_add(1)).max().unwrap_or(0);
     session.cursor.0.max(done).max(inflight)
-}
-
-/// Takes all but the messages, which are read whole afterwards.
-impl Restore for Loaded {
-    fn session(&mut self, id: SessionId, record: SessionRecord) {
-        self.sessions.push((id, record));
-    }
-
-    fn subscription(&mut self, id: SessionId, filter: Arc<str>, record: SubscriptionRecord) {
-        self.subscriptions.push((id, filter, record));
-    }
-
-    fn retained(&mut self, message: Arc<Message>) {
-        self.retained.push(message);
-    }
-
-    fn message(&mut self, _: Seq, _: &StoredMessage<'_>) {}
 }
 
 /// Takes nothing: for a store that is only written.

@@ -11,13 +11,14 @@ mod salvage;
 mod samples;
 mod space;
 mod tools;
+mod whole;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::whole::Loaded;
 use super::{RedbStore, StoreOptions};
-use crate::core::change::Loaded;
 
 /// A directory that goes with the test.
 struct TempDir(PathBuf);

@@ -21,7 +21,7 @@ fn message_batch(rows: Vec<(u64, Option<QueuedMessage>)>, next_seq: u64) -> Batc
     Batch { messages, next_seq: Seq(next_seq), ..Batch::default() }
 }
 
-fn payloads(loaded: &crate::core::change::Loaded) -> Vec<(u64, String)> {
+fn payloads(loaded: &super::whole::Loaded) -> Vec<(u64, String)> {
     let payload = |queued: &QueuedMessage| String::from_utf8_lossy(queued.message.payload()).into();
     loaded.messages.iter().map(|(seq, queued)| (seq.0, payload(queued))).collect()
 }

@@ -7,11 +7,12 @@ use outpost_protocol::{QoS, RetainHandling};
 use super::Rng;
 use super::samples;
 use crate::core::change::{
-    InflightRecord, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord, Target,
-    WillRecord,
+    InflightRecord, QueuedMessage, Seq, SessionId, SessionRecord, StoredMessage, StoredTarget,
+    SubscriptionRecord, Target, WillRecord, topic_hash,
 };
 use crate::core::message::Message;
 use crate::core::time::Instant;
+use crate::store::index_rows;
 use crate::store::rows::{self, Interner, RowFault};
 
 fn message() -> Arc<Message> {
@@ -97,6 +98,76 @@ fn a_retained_row_has_the_documented_bytes() {
     let mut row = Vec::new();
     rows::encode_retained("a/b", &message(), &mut row).unwrap();
     assert_eq!(row, [1, 0b101, 1, 0xac, 0x02, 2, 0x01, 0x01, 3, b'h', b'e', b'y']);
+}
+
+#[test]
+fn a_part_of_the_index_has_the_documented_bytes() {
+    let targets = [
+        StoredTarget { session: SessionId(300), is_shared: true },
+        StoredTarget { session: SessionId(2), is_shared: false },
+    ];
+    let entry = StoredMessage {
+        bytes: 8,
+        arrived_at: Some(Instant(200)),
+        expires_at: Some(Instant(300)),
+        topic_hash: topic_hash("a/b"),
+        targets: &targets,
+    };
+    let bare = StoredMessage { arrived_at: None, expires_at: None, targets: &[], ..entry };
+    let mut entries = Vec::new();
+    index_rows::push_entry(&mut entries, 0, &index_rows::encode_entry(&entry));
+    index_rows::push_entry(&mut entries, 1, &index_rows::encode_entry(&bare));
+    let part = index_rows::encode_part(4, &entries);
+    let hash = [0xe1, 0x4a, 0xd8, 0xad, 0x7b, 0x7e, 0x2c, 0x29];
+    let mut expected = vec![1, 4];
+    expected.extend([0, 8, 1, 0xc8, 0x01, 1, 0xac, 0x02]);
+    expected.extend(hash);
+    expected.extend([2, 0xd9, 0x04, 4]);
+    expected.extend([1, 8, 0, 0]);
+    expected.extend(hash);
+    expected.push(0);
+    assert_eq!(part, expected);
+    let read = index_rows::decode_part(10, &part).unwrap();
+    assert_eq!(read.end, 14);
+    let entries: Vec<_> = read.entries().map(Result::unwrap).collect();
+    assert_eq!(entries.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [10, 12]);
+    assert_eq!((entries[0].1.as_entry(), entries[1].1.as_entry()), (entry, bare));
+}
+
+#[test]
+fn a_part_that_must_not_be_is_refused() {
+    let hash = [0; 8];
+    let part = |width: u8, skipped: &[u8], targets: &[u8]| {
+        let mut part = vec![1, width];
+        for skipped in skipped {
+            part.extend([*skipped, 8, 0, 0]);
+            part.extend(hash);
+            part.extend(targets);
+        }
+        part
+    };
+    let fault = |first: u64, part: &[u8]| {
+        let part = match index_rows::decode_part(first, part) {
+            Ok(part) => part,
+            Err(fault) => return Some(fault),
+        };
+        part.entries().find_map(Result::err)
+    };
+    assert_eq!(fault(10, &part(3, &[0, 0, 0], &[0])), None);
+    assert_eq!(fault(10, &part(3, &[2], &[0])), None);
+    assert_eq!(fault(10, &[]), Some(RowFault::Empty));
+    assert_eq!(fault(10, &[7, 1]), Some(RowFault::Version(7)));
+    let behind_the_end =
+        [part(3, &[3], &[0]), part(3, &[0, 0, 0, 0], &[0]), part(3, &[1, 1], &[0])];
+    for part in behind_the_end {
+        assert!(matches!(fault(10, &part), Some(RowFault::Value(_))), "{part:?}");
+    }
+    assert!(matches!(fault(10, &part(0, &[], &[0])), Some(RowFault::Value(_))));
+    assert!(matches!(fault(u64::MAX - 2, &part(3, &[0], &[0])), Some(RowFault::Value(_))));
+    let session_2_to_the_32 = [1, 0x80, 0x80, 0x80, 0x80, 0x20];
+    assert!(matches!(fault(10, &part(3, &[0], &session_2_to_the_32)), Some(RowFault::Value(_))));
+    let cut_short = &part(3, &[0], &[0])[..9];
+    assert!(matches!(fault(10, cut_short), Some(RowFault::Encoding(_))));
 }
 
 #[test]
@@ -191,6 +262,21 @@ fn decode_as_everything(bytes: &[u8]) -> u32 {
         assert_eq!(rows::decode_retained("a", &out, &mut interner).unwrap(), message);
         taken += 1;
     }
+    if let Ok(entry) = rows::decode_entry(bytes, &mut interner) {
+        let queued = rows::decode_queued(bytes, &mut interner).unwrap();
+        assert_eq!(entry, index_rows::entry_of(&queued));
+    } else {
+        rows::decode_queued(bytes, &mut interner).unwrap_err();
+    }
+    if let Ok(part) = index_rows::decode_part(7, bytes) {
+        let mut next = 7;
+        for (seq, entry) in part.entries().map_while(Result::ok) {
+            assert!(seq >= next && seq < part.end);
+            next = seq + 1;
+            index_rows::encode_entry(&entry.as_entry());
+            taken += 1;
+        }
+    }
     taken
 }
 
@@ -214,8 +300,15 @@ fn damaged_rows_never_panic() {
     let mut rng = Rng(12);
     let mut row = Vec::new();
     for _ in 0..5_000 {
-        if rng.one_in(2) {
+        if rng.one_in(3) {
             rows::encode_queued(&samples::queued(&mut rng), &mut row).unwrap();
+        } else if rng.one_in(2) {
+            let mut entries = Vec::new();
+            for _ in 0..rng.below(5) {
+                let entry = index_rows::encode_queued(&samples::queued(&mut rng));
+                index_rows::push_entry(&mut entries, rng.below(3), &entry);
+            }
+            row = index_rows::encode_part(15, &entries);
         } else {
             rows::encode_session(&samples::session(&mut rng, Seq(1000)), &mut row).unwrap();
         }

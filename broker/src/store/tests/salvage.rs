@@ -9,8 +9,9 @@ use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
 use super::samples::{self, Model};
+use super::whole::Loaded;
 use super::{Rng, TempDir, open};
-use crate::core::change::{Batch, Loaded, Seq, SessionId, SessionRecord, Target};
+use crate::core::change::{Batch, Seq, SessionId, SessionRecord, Target};
 use crate::store::salvage::{Found, salvage_into};
 use crate::store::{
     FILE_NAME, RedbStore, Store, StoreError, StoreOptions, check_suspect, salvage, suspect,

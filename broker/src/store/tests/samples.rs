@@ -6,9 +6,10 @@ use std::sync::Arc;
 use outpost_protocol::{QoS, RetainHandling};
 
 use super::Rng;
+use super::whole::Loaded;
 use crate::core::change::{
-    Batch, InflightRecord, Loaded, QueuedMessage, Seq, SessionId, SessionRecord,
-    SubscriptionRecord, Target, WillRecord,
+    Batch, InflightRecord, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord,
+    Target, WillRecord,
 };
 use crate::core::message::Message;
 use crate::core::time::Instant;
@@ -86,6 +87,7 @@ impl Model {
             retained: self.retained.values().cloned().collect(),
             next_seq: self.next_seq,
             next_session: self.next_session,
+            ..Loaded::default()
         }
     }
 }

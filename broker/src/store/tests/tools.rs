@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::salvage::batch;
 use super::samples::{self, Model};
+use super::whole::Loaded;
 use super::{Rng, TempDir, open};
-use crate::core::change::{Loaded, Seq, SessionRecord};
+use crate::core::change::{Seq, SessionRecord};
 use crate::store::tools::{self, ImportError, StoreFile};
 use crate::store::{FILE_NAME, Store, StoreError, StoreOptions};
 
