@@ -101,7 +101,6 @@ impl Pending {
     }
 
     /// A message that the store may not have yet: in the open batch, or in the one under commit.
-    #[allow(dead_code, reason = "queues on disk will look here first")]
     pub(super) fn find_message(&self, seq: Seq) -> Option<&QueuedMessage> {
         let under_commit = self.under_commit.as_ref();
         let row = self.batch.messages.get(&seq);
