@@ -27,7 +27,7 @@ pub struct Conductor<'a> {
 impl Conductor<'_> {
     /// Fifty kills, say, then the end of all parts. If a client or the broker fails, the broker is
     /// killed, so that nobody waits for it; its directory stays.
-    pub fn run(mut self, rounds: u32, publishers: usize) {
+    pub fn run(mut self, rounds: u64, publishers: usize) {
         let played = catch_unwind(AssertUnwindSafe(|| {
             self.stage.play(|| (1..=rounds).for_each(|round| self.round(round == rounds)));
             self.finish(publishers);

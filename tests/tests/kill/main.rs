@@ -28,7 +28,8 @@ use crate::publisher::Publisher;
 use crate::stage::Stage;
 use crate::subscriber::{Habit, Share, Subscriber};
 
-const ROUNDS: u32 = 50;
+/// `OUTPOST_ROUNDS` takes another number.
+const ROUNDS: u64 = 50;
 
 /// Messages of a queue that is longer than what memory holds of it.
 const LONG_QUEUE: u64 = 2_000;
@@ -46,7 +47,7 @@ fn fifty_kills_lose_nothing() {
     if Broker::is_external() {
         return;
     }
-    let mut draw = Draw(seed());
+    let mut draw = Draw(number("OUTPOST_SEED").unwrap_or_else(fresh_seed));
     let told = Told(draw.0);
     let mut broker = Broker::with_config(CONFIG);
     let stage = Stage::new(broker.address());
@@ -74,7 +75,7 @@ fn fifty_kills_lose_nothing() {
             scope.spawn(|| stage.play(|| subscriber.run(&stage)));
         }
         Conductor { broker: &mut broker, stage: &stage, draw }
-            .run(ROUNDS, versions_and_windows.len());
+            .run(number("OUTPOST_ROUNDS").unwrap_or(ROUNDS), versions_and_windows.len());
     });
     for publisher in &publishers {
         subscribers[0].check_complete(publisher, &["on", "all", "r"]);
@@ -89,14 +90,13 @@ fn fifty_kills_lose_nothing() {
     drop(told);
 }
 
-fn seed() -> u64 {
-    match env::var("OUTPOST_SEED") {
-        Ok(seed) => seed.parse().expect("OUTPOST_SEED is a number"),
-        Err(_) => {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
-            u64::from(since.subsec_nanos())
-        }
-    }
+fn number(variable: &str) -> Option<u64> {
+    env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn fresh_seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    u64::from(since.subsec_nanos())
 }
 
 /// Tells the seed when the test fails.
