@@ -13,7 +13,7 @@ use crate::stage::Stage;
 use crate::stream::{END, Stream};
 
 /// Acknowledged and received messages of one life, at the most.
-const EVENTS_MAX: u64 = 10_000;
+const EVENTS_MAX: u64 = 6_000;
 /// A start that is killed lives at most so long.
 const START_MAX_MS: u64 = 60;
 
