@@ -1,9 +1,10 @@
 //! The store in one redb file.
 //!
-//! What a commit costs is decided here: some 40 KB for the commit itself, 12 KB more for each
-//! further table, however small the change. So a table is touched only if a row of it changes, and
-//! the numbers that must never be used again cost no table of their own: `meta` holds a mark above
-//! all that were ever stored, and moves it far ahead whenever it is reached ([`Marks`]).
+//! What a commit costs is decided here: some 25 KB for the commit itself and 4 to 12 KB for each
+//! further table, however small the change (`docs/STORE-FORMAT.md` counts the pages). So a table is
+//! touched only if a row of it changes, and the numbers that must never be used again cost no table
+//! of their own: `meta` holds a mark above all that were ever stored, and moves it far ahead whenever
+//! it is reached ([`Marks`]).
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
