@@ -4,7 +4,8 @@
 //! - *urgent*: somebody waits for an acknowledgement that promises it. A message whose receivers are
 //!   all there is awaited less: it is given the commit interval to be acknowledged by them, and then
 //!   never written.
-//! - *lazy*: nobody waits, but a restart would repeat something. It is due after a longer while.
+//! - *lazy*: nobody waits, but a restart would repeat something. It is due after a longer while, or
+//!   when so much has gathered that memory would tell.
 //! - *riding along*: a restart would hardly notice. It goes with the next batch, and at the end.
 //!
 //! One batch is under commit at a time; meanwhile the next one gathers.
@@ -29,6 +30,10 @@ const TELL_EVERY_MS: u64 = 3_600_000;
 
 /// So many rows at most are removed with one batch for a session that ended with a long queue.
 const STALE_ROWS_MAX: usize = 4096;
+
+/// So many rows that nobody waits for are not left to gather: each takes some 100 bytes of memory
+/// until it is committed, and the drain of a long queue removes hundreds of thousands a second.
+const LAZY_ROWS_MAX: usize = 16_384;
 
 /// The open batch and what waits.
 #[derive(Debug)]
@@ -238,7 +243,8 @@ impl Pending {
         let awaited = self.awaited.range(self.open_from..).next();
         let awaited = awaited.map(|(_, (at, _))| at.plus_ms(interval_ms).max(allowed_at));
         let urgent = self.urgent_since.map(|at| at.max(earliest));
-        let lazy_interval_ms = self.policy.lazy_interval_ms;
+        let is_much = self.rows() >= LAZY_ROWS_MAX;
+        let lazy_interval_ms = if is_much { 0 } else { self.policy.lazy_interval_ms };
         let lazy = self.lazy_since.map(|at| at.plus_ms(lazy_interval_ms).max(allowed_at));
         // What the budget stretches is no window of loss.
         let promised = self.promised.first().map(|(until, _)| *until);
@@ -453,5 +459,17 @@ mod tests {
         assert_eq!(pending.find_message(Seq(1)), Some(&row));
         pending.remove_message(Instant(0), Seq(1));
         assert_eq!(pending.find_message(Seq(1)), None);
+    }
+
+    #[test]
+    fn a_drain_does_not_gather_its_removals_in_memory() {
+        let mut pending = Pending::new(CommitPolicy::default());
+        let rows = LAZY_ROWS_MAX as u64;
+        for seq in 0..rows - 1 {
+            pending.remove_message(Instant(5), Seq(seq));
+        }
+        assert_eq!(pending.due(), Some(Instant(1_005)));
+        pending.remove_message(Instant(5), Seq(rows));
+        assert_eq!(pending.due(), Some(Instant(5)));
     }
 }
