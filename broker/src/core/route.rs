@@ -35,6 +35,13 @@ struct Member {
     subscription: SubscriptionRecord,
 }
 
+impl Groups {
+    /// The members of a shared subscription, and the QoS of each.
+    pub(super) fn members(&self, group: GroupKey) -> impl Iterator<Item = (SessionKey, QoS)> {
+        self.groups[group as usize].members.iter().map(|m| (m.session, m.subscription.qos))
+    }
+}
+
 /// Takes `$share/name/filter` apart; the name is empty for an ordinary filter.
 pub(super) fn split_share(filter: &str) -> (&str, &str) {
     filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')).unwrap_or(("", filter))

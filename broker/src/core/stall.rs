@@ -11,7 +11,7 @@ use super::Broker;
 use super::durability::Durability;
 use super::event::Event;
 use super::time::Instant;
-use super::topics::Matches;
+use super::topics::{Matches, SessionKey};
 
 /// From so long a stall on, publishers are refused what would have to wait for its end.
 const REFUSE_AFTER_MS: u64 = 1_000;
@@ -83,11 +83,16 @@ impl Broker {
                     && (publish.retain || self.has_absent_receiver(matches)))
     }
 
-    /// Whether a durable session whose client is away gets the message: only the store can keep it.
+    /// Whether a durable session whose client is away gets the message, or a shared subscription
+    /// whose members are all away: only the store can keep it.
     fn has_absent_receiver(&self, matches: &Matches) -> bool {
-        matches.sessions.iter().any(|found| {
-            let session = &self.sessions[found.session as usize];
-            found.qos > QoS::AtMostOnce && session.is_durable() && session.connection.is_none()
-        })
+        let is_away = |session: SessionKey, qos: QoS| {
+            let session = &self.sessions[session as usize];
+            qos > QoS::AtMostOnce && session.is_durable() && session.connection.is_none()
+        };
+        matches.sessions.iter().any(|found| is_away(found.session, found.qos))
+            || matches.groups.iter().any(|group| {
+                self.groups.members(*group).all(|(session, qos)| is_away(session, qos))
+            })
     }
 }

@@ -93,6 +93,28 @@ fn a_long_stall_refuses_5_0_publishers_what_only_the_store_can_keep() {
 }
 
 #[test]
+fn a_shared_subscription_needs_the_store_when_all_of_its_members_are_away() {
+    let mut bed = Bed::new();
+    let [one, two] = ["one", "two"].map(|name| {
+        let id = bed.durable(name);
+        bed.subscribe(id, "$share/g/t", QOS_1);
+        id
+    });
+    bed.lose(one);
+    let publisher = bed.fleeting("p");
+    bed.retain(publisher, "r", "something to commit");
+    assert!(bed.begin_commit());
+    stall(&mut bed);
+    stall_for_s(&mut bed, 1);
+    bed.publish(publisher, "t", QOS_1, 1, "for two");
+    assert_eq!(bed.payloads(two), ["for two"]);
+    bed.lose(two);
+    let other = bed.fleeting("other");
+    bed.publish(other, "t", QOS_1, 1, "for nobody");
+    assert_eq!(bed.got(other), [Got::PubAck(1, ReasonCode::QuotaExceeded)]);
+}
+
+#[test]
 fn receivers_that_are_there_are_served_until_the_backlog_is_full() {
     let mut bed = stalled(Limits { store_backlog_bytes_max: 2_000, ..Limits::default() });
     let present = bed.durable("present");
