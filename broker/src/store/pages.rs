@@ -4,7 +4,7 @@
 //! Here every page is reached through its parent, which holds its checksum, so that whatever is
 //! handed out was written so; a page that is damaged costs what is below it, and nothing else. The
 //! format is redb's file format 3 (`docs/design.md` of redb 4.6). Only reads, never panics, and
-//! reads no more pages than the file has.
+//! reads of each tree no more than twice the length of the file.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -142,11 +142,13 @@ impl<'f> Pages<'f> {
     /// damaged pages.
     pub(super) fn rows(&self, tree: &Tree, take: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
         let mut damaged = 0;
-        let mut pages_left = self.len / PAGE_BYTES;
+        // No tree is larger than the file; what a damaged branch names may be.
+        let mut bytes_left = self.len.saturating_mul(2);
         let mut path = vec![tree.root];
         while let Some(child) = path.pop() {
-            let node = if pages_left > 0 { self.node(child, tree) } else { None };
-            pages_left = pages_left.saturating_sub(1);
+            let len = self.place(child.page).map_or(0, |(_, len)| len);
+            let node = if len <= bytes_left { self.node(child, tree) } else { None };
+            bytes_left = bytes_left.saturating_sub(len);
             match node {
                 Some(Node::Leaf(page)) => {
                     leaf_rows(&page, tree).for_each(|(key, value)| take(key, value));
