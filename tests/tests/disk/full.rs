@@ -146,7 +146,7 @@ fn a_file_system_that_is_full_is_waited_for() {
         command.env(MOUNTED, dir.path()).stdin(Stdio::null()).output()
     };
     let path = dir.path().to_str().expect("the temporary folder is UTF-8");
-    let mount = ["-t", "tmpfs", "-o", "size=4m", "outpost", path];
+    let mount = ["-t", "tmpfs", "-o", "size=64m", "outpost", path];
     match in_namespace(Path::new("mount"), &mount) {
         Ok(probe) if probe.status.success() => {}
         Ok(probe) => {
@@ -164,7 +164,7 @@ fn a_file_system_that_is_full_is_waited_for() {
 
 fn on_a_full_file_system(dir: &Path) {
     let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=4m", "outpost"]).arg(dir);
+    mount.args(["-t", "tmpfs", "-o", "size=64m", "outpost"]).arg(dir);
     assert!(mount.status().expect("run mount").success(), "mount");
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let data = dir.display();
