@@ -97,12 +97,12 @@ fn measure(dir: &Path, case: Case) -> Result<(), StoreError> {
 fn batch(topic: &Arc<str>, case: Case, first: u64, put: u64) -> Batch {
     let mut batch = Batch { next_seq: Seq(first + put), next_session: 1, ..Batch::default() };
     for seq in first..first + put {
-        batch.messages.insert(Seq(seq), Some(message(topic, seq, case.payload_bytes)));
+        batch.messages.insert(Seq(seq), message(topic, seq, case.payload_bytes));
     }
     if case.is_steady {
         let oldest = first - case.backlog;
         for seq in oldest..oldest + put {
-            batch.messages.insert(Seq(seq), None);
+            batch.removed.insert(Seq(seq));
         }
         batch.sessions.insert(SessionId(0), Some(session(Seq(oldest + put))));
     }

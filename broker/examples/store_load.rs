@@ -77,7 +77,7 @@ fn fill(dir: &Path, retained: u64, messages: u64, payload: usize) -> Result<(), 
     let mut store = RedbStore::open(dir, &StoreOptions::default())?;
     for first in (0..messages).step_by(PER_COMMIT as usize) {
         let end = messages.min(first + PER_COMMIT);
-        let rows = (first..end).map(|seq| (Seq(seq), Some(queued(seq, payload))));
+        let rows = (first..end).map(|seq| (Seq(seq), queued(seq, payload)));
         store.commit(&Batch {
             messages: rows.collect(),
             next_seq: Seq(end),

@@ -53,7 +53,7 @@ mod queue;
 mod restore;
 mod retained;
 mod route;
-mod seq_set;
+pub mod seq_set;
 mod session;
 mod stall;
 mod subscribe;

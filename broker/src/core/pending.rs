@@ -28,11 +28,14 @@ use super::topics::SessionKey;
 /// How often it is told that the budget is exceeded.
 const TELL_EVERY_MS: u64 = 3_600_000;
 
+/// How many times as many rows and bytes gather while nothing has to be written.
+const SPARED_FACTOR: usize = 8;
+
 /// So many rows at most are removed with one batch for a session that ended with a long queue.
 const STALE_ROWS_MAX: usize = 4096;
 
-/// So many rows that nobody waits for are not left to gather: each takes some 100 bytes of memory
-/// until it is committed, and the drain of a long queue removes hundreds of thousands a second.
+/// So many rows that nobody waits for are not left to gather: the drain of a long queue removes
+/// hundreds of thousands a second, and a commit of all of them would keep publishers waiting.
 const LAZY_ROWS_MAX: usize = 16_384;
 
 /// The open batch and what waits.
@@ -102,27 +105,30 @@ impl Pending {
 
     pub(super) fn put_message(&mut self, seq: Seq, queued: QueuedMessage) {
         self.bytes += queued.message.bytes();
-        self.batch.messages.insert(seq, Some(queued));
+        self.batch.messages.insert(seq, queued);
     }
 
     /// A message that the store may not have yet: in the open batch, or in the one under commit.
     pub(super) fn find_message(&self, seq: Seq) -> Option<&QueuedMessage> {
+        if self.batch.removed.contains(seq) {
+            return None;
+        }
         let under_commit = self.under_commit.as_ref();
         let row = self.batch.messages.get(&seq);
-        row.or_else(|| under_commit?.0.messages.get(&seq))?.as_ref()
+        row.or_else(|| under_commit?.0.messages.get(&seq))
     }
 
     /// A message that nobody needs any more. One that is still in the open batch is struck from it
     /// (true): it is never written. With it comes who waits for it.
     pub(super) fn remove_message(&mut self, now: Instant, seq: Seq) -> (bool, Option<Waiter>) {
-        let is_open = if let Some(Some(queued)) = self.batch.messages.remove(&seq) {
+        let is_open = if let Some(queued) = self.batch.messages.remove(&seq) {
             self.bytes -= queued.message.bytes();
             if let Some(until) = promised_until(&queued) {
                 self.promised.remove(&(until, seq));
             }
             true
         } else {
-            self.batch.messages.insert(seq, None);
+            self.batch.removed.insert(seq);
             self.lazy(now);
             false
         };
@@ -131,7 +137,7 @@ impl Pending {
 
     /// Whether a message stands in the open batch.
     pub(super) fn is_open(&self, seq: Seq) -> bool {
-        self.batch.messages.get(&seq).is_some_and(Option::is_some)
+        self.batch.messages.contains_key(&seq)
     }
 
     /// Somebody waits until a message of the open batch is stored, or done.
@@ -142,7 +148,7 @@ impl Pending {
     /// These messages are acknowledged, and are to be stored within their window.
     pub(super) fn promise(&mut self, messages: Range<Seq>) {
         for (seq, row) in self.batch.messages.range(messages) {
-            let until = row.as_ref().and_then(promised_until);
+            let until = promised_until(row);
             self.promised.extend(until.map(|until| (until, *seq)));
         }
     }
@@ -283,12 +289,19 @@ impl Pending {
         self.last_taken_at.map_or(allowed_at, |at| at.plus_ms(interval_ms).max(allowed_at))
     }
 
+    /// Whether the batch is handed over without waiting. While every message in it may still be
+    /// spared, it has room for more: a fast publisher is ahead of its receivers by a window.
     fn is_full(&self) -> bool {
-        self.rows() >= self.policy.rows_max || self.bytes >= self.policy.bytes_max
+        let factor = if self.urgent_since.is_some() { 1 } else { SPARED_FACTOR };
+        self.rows() >= self.policy.rows_max.saturating_mul(factor)
+            || self.bytes >= self.policy.bytes_max.saturating_mul(factor as u64)
     }
 
     fn rows(&self) -> usize {
-        self.batch.messages.len() + self.batch.retained.len() + self.dirty.len()
+        self.batch.messages.len()
+            + self.batch.removed.len()
+            + self.batch.retained.len()
+            + self.dirty.len()
     }
 }
 
@@ -333,7 +346,7 @@ impl Broker {
     fn add_stale_rows(&mut self, now: Instant, batch: &mut Batch) {
         for _ in 0..STALE_ROWS_MAX {
             let Some(seq) = self.stale.pop_first() else { return };
-            batch.messages.insert(seq, None);
+            batch.removed.insert(seq);
         }
         self.pending.lazy(now);
     }

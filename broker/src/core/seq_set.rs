@@ -6,15 +6,15 @@ use std::collections::VecDeque;
 use super::change::Seq;
 
 /// Sequence numbers, ascending.
-#[derive(Debug, Clone, Default)]
-pub(super) struct SeqSet {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeqSet {
     /// Blocks that are not empty, ascending.
     blocks: VecDeque<Block>,
     len: usize,
 }
 
 /// The numbers from 64 times `number` on that are in the set, one bit each.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Block {
     number: u64,
     bits: u64,
@@ -31,16 +31,18 @@ fn place(seq: Seq) -> (u64, u64) {
 }
 
 impl SeqSet {
-    pub(super) fn len(&self) -> usize {
+    /// How many there are.
+    pub fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// False: it was there already. Cheap at the end, where nearly all come.
-    pub(super) fn insert(&mut self, seq: Seq) -> bool {
+    pub fn insert(&mut self, seq: Seq) -> bool {
         let (number, bit) = place(seq);
         match self.find(number) {
             Ok(at) if self.blocks[at].bits & bit != 0 => return false,
@@ -52,7 +54,7 @@ impl SeqSet {
     }
 
     /// False: it was not there.
-    pub(super) fn remove(&mut self, seq: Seq) -> bool {
+    pub fn remove(&mut self, seq: Seq) -> bool {
         let (number, bit) = place(seq);
         let Ok(at) = self.find(number) else { return false };
         let block = &mut self.blocks[at];
@@ -70,27 +72,31 @@ impl SeqSet {
         true
     }
 
-    pub(super) fn contains(&self, seq: Seq) -> bool {
+    /// Whether this is one of them.
+    pub fn contains(&self, seq: Seq) -> bool {
         let (number, bit) = place(seq);
         self.find(number).is_ok_and(|at| self.blocks[at].bits & bit != 0)
     }
 
-    pub(super) fn first(&self) -> Option<Seq> {
+    /// The lowest.
+    pub fn first(&self) -> Option<Seq> {
         self.blocks.front().map(Block::first)
     }
 
-    pub(super) fn pop_first(&mut self) -> Option<Seq> {
+    /// Takes the lowest out.
+    pub fn pop_first(&mut self) -> Option<Seq> {
         let seq = self.first()?;
         self.remove(seq);
         Some(seq)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Seq> {
+    /// All of them, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Seq> {
         self.iter_from(Seq(0))
     }
 
     /// Those at or above `from`, ascending.
-    pub(super) fn iter_from(&self, from: Seq) -> impl Iterator<Item = Seq> {
+    pub fn iter_from(&self, from: Seq) -> impl Iterator<Item = Seq> {
         let (number, bit) = place(from);
         let at = self.find(number).unwrap_or_else(|at| at);
         self.blocks.range(at..).flat_map(move |block| {

@@ -74,18 +74,18 @@ impl<'a> RowWriter<'a> {
     }
 
     fn messages(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        if batch.messages.is_empty() {
+        if batch.messages.is_empty() && batch.removed.is_empty() {
             return Ok(());
         }
         let mut table = self.table(MESSAGES)?;
+        for seq in batch.removed.iter() {
+            self.row(&mut table, seq.0, 8, None::<fn(&mut Vec<u8>) -> _>)?;
+            self.index.remove(seq.0);
+        }
         for (seq, queued) in &batch.messages {
-            let encode =
-                queued.as_ref().map(|queued| |out: &mut _| rows::encode_queued(queued, out));
-            self.row(&mut table, seq.0, 8, encode)?;
-            match queued {
-                Some(queued) => self.index.put(seq.0, queued),
-                None => self.index.remove(seq.0),
-            }
+            let encode = |out: &mut _| rows::encode_queued(queued, out);
+            self.row(&mut table, seq.0, 8, Some(encode))?;
+            self.index.put(seq.0, queued);
         }
         self.index(&table)
     }

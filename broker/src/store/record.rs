@@ -165,7 +165,7 @@ impl<'s> Filler<'s> {
             }
             Record::Message(seq, queued) => {
                 batch.next_seq = batch.next_seq.max(Seq(seq.0.saturating_add(1)));
-                batch.messages.insert(seq, Some(queued));
+                batch.messages.insert(seq, queued);
             }
         }
         let records = batch.sessions.len()

@@ -328,6 +328,7 @@ fn open_database(
 
 fn is_empty(batch: &Batch) -> bool {
     batch.messages.is_empty()
+        && batch.removed.is_empty()
         && batch.sessions.is_empty()
         && batch.subscriptions.is_empty()
         && batch.retained.is_empty()

@@ -34,7 +34,8 @@ pub(super) struct MemoryStore {
 
 impl MemoryStore {
     pub(super) fn apply(&mut self, batch: &Batch) {
-        put_rows(&mut self.messages, &batch.messages);
+        self.messages.retain(|seq, _| !batch.removed.contains(*seq));
+        self.messages.extend(batch.messages.iter().map(|(seq, row)| (*seq, row.clone())));
         put_rows(&mut self.sessions, &batch.sessions);
         put_rows(&mut self.subscriptions, &batch.subscriptions);
         put_rows(&mut self.retained, &batch.retained);

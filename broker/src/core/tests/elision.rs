@@ -225,7 +225,7 @@ fn the_row_of_a_message_is_all_that_is_written_when_its_last_receiver_has_it() {
     bed.commit();
     take(&mut bed, subscribers[0]);
     let batch = bed.broker.poll_batch(bed.now).unwrap();
-    assert_eq!((batch.messages.len(), batch.sessions.len()), (1, 0));
+    assert_eq!((batch.messages.len(), batch.removed.len(), batch.sessions.len()), (0, 1, 0));
 }
 
 #[test]

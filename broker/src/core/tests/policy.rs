@@ -94,12 +94,26 @@ fn what_no_receiver_can_spare_is_committed_at_once() {
 fn many_rows_are_handed_over_early() {
     let policy = CommitPolicy { rows_max: 10, ..CommitPolicy::default() };
     let (mut bed, _, publisher) = bed(policy);
-    for value in 1..=8 {
+    for value in 1..=78 {
+        bed.publish(publisher, "t", QOS_1, value, "x");
+    }
+    assert_eq!(due_in_ms(&bed), Some(20), "eight times as many, as all of them may be spared");
+    // With the row of the subscriber's session there are eighty.
+    bed.publish(publisher, "t", QOS_1, 79, "x");
+    assert_eq!(due_in_ms(&bed), Some(0));
+}
+
+#[test]
+fn many_rows_for_a_client_that_is_away_are_handed_over_early() {
+    let policy = CommitPolicy { rows_max: 10, ..CommitPolicy::default() };
+    let (mut bed, subscriber, publisher) = bed(policy);
+    bed.lose(subscriber);
+    bed.commit();
+    for value in 1..=9 {
         bed.publish(publisher, "t", QOS_1, value, "x");
     }
     assert_eq!(due_in_ms(&bed), Some(20));
-    // With the row of the subscriber's session there are ten.
-    bed.publish(publisher, "t", QOS_1, 9, "x");
+    bed.publish(publisher, "t", QOS_1, 10, "x");
     assert_eq!(due_in_ms(&bed), Some(0));
 }
 

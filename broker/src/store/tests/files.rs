@@ -27,7 +27,7 @@ fn filled(count: u64) -> (TempDir, PathBuf) {
         let message = Message::new(topic, QoS::AtLeastOnce, false, None, &[], &payload);
         QueuedMessage { message: Arc::new(message), arrived_at: None, targets: Vec::new() }
     };
-    let messages = (0..count).map(|seq| (Seq(seq), Some(message(seq)))).collect();
+    let messages = (0..count).map(|seq| (Seq(seq), message(seq))).collect();
     let batch = Batch { messages, next_seq: Seq(count), ..Batch::default() };
     open(dir.path()).commit(&batch).unwrap();
     let path = dir.path().join(FILE_NAME);

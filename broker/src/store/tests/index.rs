@@ -80,13 +80,12 @@ fn queued(seq: u64, payload_len: usize) -> QueuedMessage {
 }
 
 fn put(seqs: std::ops::Range<u64>, payload_len: usize) -> Batch {
-    let messages = seqs.clone().map(|seq| (Seq(seq), Some(queued(seq, payload_len)))).collect();
+    let messages = seqs.clone().map(|seq| (Seq(seq), queued(seq, payload_len))).collect();
     Batch { messages, next_seq: Seq(seqs.end), ..Batch::default() }
 }
 
 fn remove(seqs: impl Iterator<Item = u64>, next_seq: u64) -> Batch {
-    let messages = seqs.map(|seq| (Seq(seq), None)).collect();
-    Batch { messages, next_seq: Seq(next_seq), ..Batch::default() }
+    Batch { removed: seqs.map(Seq).collect(), next_seq: Seq(next_seq), ..Batch::default() }
 }
 
 /// All that is told of messages.
@@ -164,14 +163,14 @@ fn a_message_written_anew_is_told_as_it_is_now() {
     let mut store = open(&backend);
     store.commit(&put(0..10_000, 10)).unwrap();
     let mut batch = put(5000..5001, 99);
-    batch.messages.get_mut(&Seq(5000)).unwrap().as_mut().unwrap().targets.clear();
+    batch.messages.get_mut(&Seq(5000)).unwrap().targets.clear();
     batch.next_seq = Seq(10_000);
     store.commit(&batch).unwrap();
     drop(store);
     let mut store = open(&backend);
     let expect_new = |told: BTreeMap<Seq, Told>| {
         assert_eq!(told.len(), 10_000);
-        let new = batch.messages[&Seq(5000)].as_ref().unwrap();
+        let new = &batch.messages[&Seq(5000)];
         assert_eq!(told[&Seq(5000)], Told::of(new));
         assert_eq!(told[&Seq(5001)], Told::of(&queued(5001, 10)));
     };
@@ -202,17 +201,16 @@ fn random_long_queues_agree_with_a_model() {
             let removal = rng.below(6);
             for (i, seq) in model.messages.keys().enumerate() {
                 if i as u64 <= anew && rng.one_in(2) {
-                    batch.messages.insert(*seq, Some(samples::queued(&mut rng)));
+                    batch.messages.insert(*seq, samples::queued(&mut rng));
                 } else if (removal == 0 && i < 2000)
                     || (removal == 1 && !rng.one_in(keep) && rng.one_in(2))
                 {
-                    batch.messages.insert(*seq, None);
+                    batch.removed.insert(*seq);
                 }
             }
             store.commit(&batch).unwrap();
             model.apply(&batch);
-            let put = batch.messages.iter().filter_map(|(seq, row)| Some((*seq, row.as_ref()?)));
-            ever.extend(put.map(|(seq, row)| (seq, Told::of(row))));
+            ever.extend(batch.messages.iter().map(|(seq, row)| (*seq, Told::of(row))));
             if rng.one_in(4) {
                 drop(store);
                 store = open(&backend);

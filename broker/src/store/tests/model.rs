@@ -17,8 +17,16 @@ fn queued(payload: &str) -> QueuedMessage {
 }
 
 fn message_batch(rows: Vec<(u64, Option<QueuedMessage>)>, next_seq: u64) -> Batch {
-    let messages = rows.into_iter().map(|(seq, row)| (Seq(seq), row)).collect();
-    Batch { messages, next_seq: Seq(next_seq), ..Batch::default() }
+    let mut batch = Batch { next_seq: Seq(next_seq), ..Batch::default() };
+    for (seq, row) in rows {
+        match row {
+            Some(row) => drop(batch.messages.insert(Seq(seq), row)),
+            None => {
+                batch.removed.insert(Seq(seq));
+            }
+        }
+    }
+    batch
 }
 
 fn payloads(loaded: &super::whole::Loaded) -> Vec<(u64, String)> {
@@ -43,7 +51,7 @@ fn every_kind_of_record_comes_back_as_it_was() {
         batch.sessions.insert(SessionId(id), Some(samples::session(&mut rng, batch.next_seq)));
         let filter = format!("filter/{id}/#").into();
         batch.subscriptions.insert((SessionId(id), filter), Some(samples::subscription(&mut rng)));
-        batch.messages.insert(Seq(u64::from(id)), Some(samples::queued(&mut rng)));
+        batch.messages.insert(Seq(u64::from(id)), samples::queued(&mut rng));
         let message = samples::message(&mut rng);
         batch.retained.insert(message.topic.clone(), Some(message));
     }
@@ -139,7 +147,8 @@ fn numbers_are_never_used_again_though_all_rows_are_gone() {
         batch.next_session = given.1;
         batch.sessions.insert(session, Some(samples::session(&mut Rng(3), given.0)));
         store.commit(&batch).unwrap();
-        batch.messages.insert(seq, None);
+        batch.messages.clear();
+        batch.removed.insert(seq);
         batch.sessions.insert(session, None);
         store.commit(&batch).unwrap();
         assert!(store.load_all().unwrap().messages.is_empty());

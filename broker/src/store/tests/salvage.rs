@@ -50,7 +50,7 @@ impl Sample {
             self.history.entry(key).or_default().insert(row);
         };
         for (key, row) in &batch.messages {
-            row.iter().for_each(|row| note(format!("{key:?}"), format!("{row:?}")));
+            note(format!("{key:?}"), format!("{row:?}"));
         }
         for (key, row) in &batch.sessions {
             row.iter().for_each(|row| note(format!("{key:?}"), format!("{row:?}")));
@@ -104,11 +104,11 @@ pub(super) fn batch(rng: &mut Rng, model: &Model) -> Batch {
         let target =
             Target { session, qos, retain: false, subscription_ids: Vec::new(), share: None };
         queued.targets.push(target);
-        batch.messages.insert(batch.next_seq, Some(queued));
+        batch.messages.insert(batch.next_seq, queued);
         batch.next_seq.0 += 1;
     }
     for seq in model.messages.keys().filter(|_| rng.one_in(5)) {
-        batch.messages.insert(*seq, None);
+        batch.removed.insert(*seq);
     }
     for _ in 0..10 {
         let message = samples::retained(rng);

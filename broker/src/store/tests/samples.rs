@@ -44,7 +44,8 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn apply(&mut self, batch: &Batch) {
-        apply(&mut self.messages, &batch.messages);
+        self.messages.retain(|seq, _| !batch.removed.contains(*seq));
+        self.messages.extend(batch.messages.iter().map(|(seq, row)| (*seq, row.clone())));
         apply(&mut self.sessions, &batch.sessions);
         apply(&mut self.subscriptions, &batch.subscriptions);
         apply(&mut self.retained, &batch.retained);
@@ -108,12 +109,15 @@ pub(super) fn batch(rng: &mut Rng, model: &Model) -> Batch {
     for _ in 0..rng.below(6) {
         let seq = batch.next_seq;
         batch.next_seq.0 += 1 + rng.below(3);
-        batch.messages.insert(seq, Some(queued(rng)));
+        batch.messages.insert(seq, queued(rng));
     }
     for seq in model.messages.keys() {
         if rng.one_in(4) {
-            let row = if rng.one_in(4) { Some(queued(rng)) } else { None };
-            batch.messages.insert(*seq, row);
+            if rng.one_in(4) {
+                batch.messages.insert(*seq, queued(rng));
+            } else {
+                batch.removed.insert(*seq);
+            }
         }
     }
     if rng.one_in(4) {

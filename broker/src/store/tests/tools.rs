@@ -191,20 +191,16 @@ fn an_index_that_leaves_out_a_message_is_found() {
     let dir = TempDir::new();
     let mut rng = Rng(8);
     let mut batch = batch(&mut rng, &Model::default());
-    let queued = batch.messages.values().flatten().next().unwrap().clone();
+    let queued = batch.messages.values().next().unwrap().clone();
     for seq in 1_000..16_000 {
-        batch.messages.insert(Seq(seq), Some(queued.clone()));
+        batch.messages.insert(Seq(seq), queued.clone());
     }
     batch.next_seq = Seq(16_000);
     open(dir.path()).commit(&batch).unwrap();
-    let removed = (1_000..3_000).step_by(7).map(|seq| (Seq(seq), None)).collect();
+    let removed = (1_000..3_000).step_by(7).map(Seq).collect();
     let (next_seq, next_session) = (batch.next_seq, batch.next_session);
-    let removal = crate::core::change::Batch {
-        messages: removed,
-        next_seq,
-        next_session,
-        ..Default::default()
-    };
+    let removal =
+        crate::core::change::Batch { removed, next_seq, next_session, ..Default::default() };
     let mut store = open(dir.path());
     store.load_all().unwrap();
     store.commit(&removal).unwrap();
@@ -271,10 +267,10 @@ fn an_inspection_counts_what_waits_for_whom() {
 fn a_drained_store_is_made_small_and_keeps_what_it_holds() {
     let (dir, mut model) = filled(7, 6);
     let mut store = open(dir.path());
-    let messages = model.messages.keys().map(|seq| (*seq, None)).collect();
+    let removed = model.messages.keys().copied().collect();
     let (next_seq, next_session) = (model.next_seq, model.next_session);
     let drained =
-        crate::core::change::Batch { messages, next_seq, next_session, ..Default::default() };
+        crate::core::change::Batch { removed, next_seq, next_session, ..Default::default() };
     store.commit(&drained).unwrap();
     model.apply(&drained);
     drop(store);
