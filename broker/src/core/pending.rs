@@ -197,6 +197,13 @@ impl Pending {
         }
     }
 
+    /// Whether what is retained at a topic is not yet in the store as it is in memory.
+    pub(super) fn has_retained(&self, topic: &Topic) -> bool {
+        let under_commit = self.under_commit.as_ref();
+        self.batch.retained.contains_key(topic)
+            || under_commit.is_some_and(|(batch, _)| batch.retained.contains_key(topic))
+    }
+
     pub(super) fn put_subscription(
         &mut self,
         session: SessionId,

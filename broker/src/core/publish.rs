@@ -117,7 +117,9 @@ impl Broker {
             // [MQTT-3.3.1-6], [MQTT-3.3.1-7]
             let existed = self.retained.remove(topic);
             self.timers.cancel(Timer::RetainedExpiry(topic.clone()));
-            return existed && self.store_retained(now, message, None);
+            // One that is sent again promises what the first one did: it may not be stored yet.
+            let is_needed = existed || self.pending.has_retained(topic);
+            return is_needed && self.store_retained(now, message, None);
         }
         match message.expires_at {
             Some(at) => self.timers.set(at, Timer::RetainedExpiry(topic.clone())),

@@ -93,6 +93,27 @@ fn puback_of_a_retained_message_waits_for_the_commit() {
     assert!(bed.store.retained.is_empty());
 }
 
+/// The first one is in memory what it will be in the store, but not before the commit.
+#[test]
+fn puback_of_an_erased_message_waits_for_the_commit_also_when_it_is_sent_again() {
+    let mut bed = Bed::new();
+    let id = bed.durable("publisher");
+    bed.retain(id, "t", "1");
+    bed.commit();
+    let erase = Publish { retain: true, ..publish("t", QOS_1, 1, "") };
+    bed.send(id, &Packet::Publish(erase.clone()));
+    bed.lose(id);
+    let id = bed.back("publisher");
+    bed.got(id);
+    bed.send(id, &Packet::Publish(Publish { dup: true, ..erase }));
+    assert_eq!(bed.got(id), []);
+    bed.begin_commit();
+    assert_eq!(bed.got(id), []);
+    bed.end_commit();
+    assert_eq!(bed.got(id), [Got::PubAck(1, ReasonCode::NoMatchingSubscribers)]);
+    assert!(bed.store.retained.is_empty());
+}
+
 #[test]
 fn many_retained_messages_come_as_fast_as_the_client_takes_them() {
     let limits = Limits { output_bytes_max: 4_000, inflight_max: 5, ..Limits::default() };
