@@ -2,6 +2,7 @@
 
 use outpost_protocol::{Ack, PacketId, PubRec, PubRel, ReasonCode, SendStep};
 
+use super::bug::Bug;
 use super::connection::ConnId;
 use super::output::{AckKind, Output};
 use super::session::Content;
@@ -76,6 +77,7 @@ impl Broker {
         packet_id: PacketId,
         reason: ReasonCode,
     ) -> Handled {
+        let is_lost = self.has_bug(Bug::LostPubRel);
         let session = &mut self.sessions[key as usize];
         let Some(inflight) = session.find_inflight(packet_id) else { return Handled::Done };
         match inflight.state.handle(ack, reason) {
@@ -92,7 +94,7 @@ impl Broker {
             }
             Ok(SendStep::SendPubRel) => {
                 let content = std::mem::replace(&mut inflight.content, Content::Released);
-                let is_durable = session.is_durable();
+                let is_durable = session.is_durable() && !is_lost;
                 if let Content::Message(queued) = content {
                     self.finish(now, key, &queued);
                 }

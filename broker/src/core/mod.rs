@@ -19,6 +19,7 @@
 //! | `parked` | the acknowledgements that wait for it, or for the receivers of a message |
 //! | `restore` | from what the store held back to sessions, routes and queues |
 //! | `stall` | a store that waits for space: what goes on, what is refused |
+//! | `bug` | mistakes that the simulation plants, absent from every broker that is used |
 //! | `will`, `sys`, `timers` | wills, `$SYS`, what is due when |
 //! | `topics`, `retained`, `session`, `queue`, `ledger`, `connection` | the tables |
 //! | `output` | what a connection gets, and its way into bytes |
@@ -30,6 +31,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod acknowledge;
+mod bug;
 pub mod change;
 mod connect;
 mod connection;
@@ -76,6 +78,7 @@ use hashbrown::HashMap;
 use outpost_protocol::{Ack, DecodeError, Packet, ProtocolVersion, ReasonCode};
 use slab::Slab;
 
+pub use bug::Bug;
 pub use connect::{refusal, refusal_of};
 pub use connection::{ConnId, Peer};
 pub use durability::{Durability, TopicClass};
@@ -178,6 +181,8 @@ pub struct Broker {
     store_file_bytes: u64,
     started_at: Instant,
     draws: u64,
+    #[cfg(feature = "seeded-bugs")]
+    bug: Option<Bug>,
 }
 
 impl Broker {
@@ -222,6 +227,8 @@ impl Broker {
             store_file_bytes: 0,
             started_at: now,
             draws: 0,
+            #[cfg(feature = "seeded-bugs")]
+            bug: None,
             settings,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use outpost_protocol::{PacketId, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode};
 
+use super::bug::Bug;
 use super::change::Seq;
 use super::connection::ConnId;
 use super::durability::Durability;
@@ -392,6 +393,9 @@ impl Broker {
             ReasonCode::Success
         };
         let ack = self.new_ack(id, ack_kind(publish.qos), packet_id, reason);
+        if self.has_bug(Bug::AckBeforeCommit) {
+            return self.push_output(id, ack);
+        }
         if matches!(promised.durability, Durability::Interval { .. }) {
             self.pending.promise(promised.messages.clone());
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use outpost_protocol::PacketId;
 
 use super::Broker;
+use super::bug::Bug;
 use super::change::{
     Numbers, Restore, Seq, SessionId, SessionRecord, StoredMessage, SubscriptionRecord,
 };
@@ -66,7 +67,9 @@ impl Restore for Restoring<'_> {
     fn subscription(&mut self, id: SessionId, filter: Arc<str>, record: SubscriptionRecord) {
         let Some(Restored { key, .. }) = self.records.get(&id) else { return };
         self.broker.sessions[*key as usize].subscriptions.insert(filter.clone(), record);
-        self.broker.add_route(*key, &filter, record);
+        if !self.broker.has_bug(Bug::ForgottenRoute) {
+            self.broker.add_route(*key, &filter, record);
+        }
     }
 
     fn retained(&mut self, message: Arc<Message>) {

@@ -7,6 +7,7 @@ use outpost_protocol::{QoS, TopicFilter};
 use slab::Slab;
 
 use super::Broker;
+use super::bug::Bug;
 use super::change::{SubscriptionRecord, Target};
 use super::limits::QueueFull;
 use super::message::Message;
@@ -279,6 +280,9 @@ impl Broker {
     /// nobody can take is dropped and counted.
     pub(super) fn redistribute(&mut self, now: Instant, left: Vec<Queued>) {
         for queued in left {
+            if self.has_bug(Bug::DroppedShare) {
+                continue;
+            }
             let group = queued.share.as_ref().and_then(|share| self.groups.keys.get(share));
             let receiver = group.copied().and_then(|g| self.choose_member(g, &queued.message));
             let Some(receiver) = receiver else {

@@ -251,6 +251,11 @@ impl Session {
         delivery
     }
 
+    /// The packet identifier that has been in flight for longest.
+    pub(super) fn oldest_in_flight(&self) -> Option<PacketId> {
+        self.inflight.front().map(|inflight| inflight.packet_id)
+    }
+
     /// The connection is gone: all that is in flight is to be sent again on the next one.
     pub(super) fn ground(&mut self) {
         self.inflight.append(&mut self.resend);
