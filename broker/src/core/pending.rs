@@ -31,6 +31,10 @@ const TELL_EVERY_MS: u64 = 3_600_000;
 /// How many times as many rows and bytes gather while nothing has to be written.
 const SPARED_FACTOR: usize = 8;
 
+/// What a message of a batch takes in memory beside its bytes: its targets, its places in tables.
+/// Measured: 8 MiB of messages of 256 bytes took 16.
+const ROW_OVERHEAD: u64 = 256;
+
 /// So many rows at most are removed with one batch for a session that ended with a long queue.
 const STALE_ROWS_MAX: usize = 4096;
 
@@ -98,9 +102,11 @@ impl Pending {
         }
     }
 
-    /// Bytes of messages that are not yet committed.
+    /// Bytes of messages that are not yet committed, with what they take besides in memory.
     pub(super) fn backlog_bytes(&self) -> u64 {
-        self.bytes + self.under_commit.as_ref().map_or(0, |(_, bytes)| *bytes)
+        let of = |batch: &Batch, bytes: u64| bytes + batch.messages.len() as u64 * ROW_OVERHEAD;
+        let under_commit = self.under_commit.as_ref();
+        of(&self.batch, self.bytes) + under_commit.map_or(0, |(batch, bytes)| of(batch, *bytes))
     }
 
     pub(super) fn put_message(&mut self, seq: Seq, queued: QueuedMessage) {
