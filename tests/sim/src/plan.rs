@@ -1,7 +1,7 @@
 //! What a seed decides before anything happens: limits, policies, faults, who the clients are.
 
 use outpost_broker::core::limits::{Limits, QueueFull};
-use outpost_broker::core::{CommitPolicy, Settings};
+use outpost_broker::core::{CommitPolicy, Durability, Settings, TopicClass};
 use outpost_broker::store::StoreOptions;
 use outpost_protocol::{ProtocolVersion, QoS};
 
@@ -9,6 +9,9 @@ use crate::draw::Draw;
 
 /// Names of clients, and how many there are at most.
 const NAMES: [&str; 6] = ["ada", "bob", "cyd", "dot", "eve", "fay"];
+
+/// The topic that has a class of its own.
+pub(crate) const CLASS_TOPIC: &str = "t/1";
 
 /// A run before it begins.
 #[derive(Debug, Clone)]
@@ -148,11 +151,23 @@ fn settings(seed: u64, draw: &mut Draw) -> Settings {
             ..CommitPolicy::default()
         },
         sys_interval_s: draw.of(&[0, 0, 10]),
-        topic_classes: Vec::new(),
+        topic_classes: topic_classes(draw),
         queues: Vec::new(),
         version: "simulated",
         seed,
     }
+}
+
+/// In some runs less is promised of one topic.
+fn topic_classes(draw: &mut Draw) -> Vec<TopicClass> {
+    let window_ms = draw.of(&[0, 100, 2_000]);
+    let durability = draw.of(&[
+        Durability::Durable,
+        Durability::Durable,
+        Durability::Interval { window_ms },
+        Durability::Volatile,
+    ]);
+    vec![TopicClass { filter: CLASS_TOPIC.into(), durability }]
 }
 
 fn faults(draw: &mut Draw) -> Faults {

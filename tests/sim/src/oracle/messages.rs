@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use outpost_broker::core::Durability;
 use outpost_broker::core::limits::Limits;
 use outpost_broker::core::time::Instant;
 use outpost_protocol::{QoS, ReasonCode};
@@ -10,7 +11,7 @@ use super::session::Session;
 use super::{SessionName, effective_qos};
 use crate::coverage::Coverage;
 use crate::packet::GotPublish;
-use crate::plan::drops;
+use crate::plan::{CLASS_TOPIC, drops};
 
 /// A message that a client published, or that is to be published as its will.
 #[derive(Debug, Clone)]
@@ -36,6 +37,9 @@ pub(crate) struct Message {
     pub latest_expiry: Option<Instant>,
     pub is_acknowledged: bool,
     is_refused: bool,
+    /// Its class allows that a restart has lost it.
+    may_be_lost: bool,
+    last_at: Instant,
     /// Who was subscribed at every attempt, until it was acknowledged.
     expected: Option<BTreeSet<SessionName>>,
     /// Likewise the members of the shared subscription: one of them has to get it.
@@ -66,6 +70,8 @@ impl Message {
             latest_expiry: None,
             is_acknowledged: false,
             is_refused: false,
+            may_be_lost: false,
+            last_at: Instant::default(),
             expected: None,
             members: BTreeSet::new(),
             is_lost_with_member: false,
@@ -130,6 +136,7 @@ impl Messages {
         let stamp = self.stamp;
         let message = &mut self.all[index];
         message.attempts += 1;
+        message.last_at = now;
         if message.attempts == 1 {
             message.first_at = stamp;
             message.restarts = self.restarts;
@@ -180,6 +187,21 @@ impl Messages {
             );
         }
         message.is_acknowledged = true;
+    }
+
+    /// The broker has ended: what the class of a topic does not promise may be gone.
+    pub(super) fn broker_ended(&mut self, now: Instant, class: Durability, in_order: bool) {
+        let is_of_class = |m: &&mut Message| m.topic == CLASS_TOPIC && m.attempts > 0;
+        for message in self.all.iter_mut().filter(is_of_class) {
+            message.may_be_lost |= match class {
+                Durability::Durable => false,
+                Durability::Volatile => true,
+                Durability::Interval { window_ms } => {
+                    let stored_by = message.last_at.plus_ms(u64::from(window_ms) + COMMIT_MS_MAX);
+                    !in_order && now <= stored_by
+                }
+            };
+        }
     }
 
     /// The broker was started again.
@@ -305,7 +327,7 @@ impl Messages {
         let mut missing = Vec::new();
         for (index, message) in self.all.iter().enumerate() {
             let may_be_expired = message.earliest_expiry.is_some_and(|at| at <= now);
-            if !message.is_acknowledged || may_be_expired {
+            if !message.is_acknowledged || may_be_expired || message.may_be_lost {
                 continue;
             }
             let expected = message.expected.iter().flatten().filter(|(who, incarnation)| {
@@ -326,6 +348,9 @@ impl Messages {
         missing
     }
 }
+
+/// How long the store may take for a batch: other batches before it, a full disk.
+const COMMIT_MS_MAX: u64 = 60_000;
 
 /// What a PUBLISH may have beside topic, properties and payload.
 const PUBLISH_OVERHEAD: usize = 64;

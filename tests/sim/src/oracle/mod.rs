@@ -9,8 +9,8 @@ mod retained;
 mod session;
 mod wills;
 
-use outpost_broker::core::Counters;
 use outpost_broker::core::time::Instant;
+use outpost_broker::core::{Counters, Durability};
 use outpost_protocol::{QoS, ReasonCode};
 
 pub(crate) use messages::{Message, Messages};
@@ -49,6 +49,8 @@ pub(crate) struct Oracle {
     /// What brokers of this run counted before they ended.
     dropped: u64,
     drops: bool,
+    /// What is promised of the topic that has a class of its own.
+    class: Durability,
 }
 
 impl Oracle {
@@ -62,6 +64,7 @@ impl Oracle {
             wills: Wills::default(),
             dropped: 0,
             drops: plan.drops(),
+            class: plan.settings.topic_classes[0].durability,
         }
     }
 
@@ -217,6 +220,7 @@ impl Oracle {
                 self.detached(now, who, End::Shutdown);
             }
         }
+        self.messages.broker_ended(now, self.class, in_order);
         for message in self.wills.broker_ended(in_order) {
             self.messages.is_uncertain(message);
         }
