@@ -88,7 +88,7 @@ impl Broker {
         let session = &mut self.sessions[key as usize];
         session.note_topic(&queued);
         match queued.seq {
-            Some(seq) if !session.takes_into_memory() => {
+            Some(seq) if !session.takes_into_memory(self.head_size) => {
                 if queued.share.is_some() {
                     session.shared.insert(seq);
                 }

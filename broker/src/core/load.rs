@@ -14,7 +14,7 @@ use super::Broker;
 use super::change::{QueuedMessage, Seq, SessionId};
 use super::event::Event;
 use super::overflow::Drop;
-use super::queue::{HEAD_BYTES, HEAD_MESSAGES, Queued};
+use super::queue::Queued;
 use super::session::Sweep;
 use super::time::Instant;
 use super::topics::SessionKey;
@@ -66,7 +66,7 @@ impl Broker {
 
     /// Brings into the head of a queue what comes next and need not be read.
     pub(super) fn fill_head(&mut self, key: SessionKey) {
-        while self.sessions[key as usize].queue.has_head_room()
+        while self.sessions[key as usize].queue.has_head_room(self.head_size)
             && let Some(seq) = self.sessions[key as usize].queue.first_number()
             && let Some(queued) = self.find_in_memory(key, seq)
         {
@@ -87,7 +87,10 @@ impl Broker {
     /// opens.
     pub(super) fn request_load(&mut self, key: SessionKey) {
         let session = &self.sessions[key as usize];
-        if session.is_loading || !session.queue.is_head_low() || session.has_all_in_memory() {
+        // What is to be sent again goes first, however much stands in the head behind it.
+        let is_awaited = session.next_number_to_resend().is_some();
+        let is_due = is_awaited || session.queue.is_head_low(self.head_size);
+        if session.is_loading || !is_due || session.has_all_in_memory() {
             return;
         }
         let numbers = session.numbers_to_resend().chain(session.queue.numbers());
@@ -186,11 +189,11 @@ impl Broker {
     fn readable(&self, numbers: impl Iterator<Item = Seq>) -> Vec<Seq> {
         let mut bytes = 0;
         let is_within = |seq: &Seq| {
-            let is_within = bytes < HEAD_BYTES;
+            let is_within = bytes < self.head_size.bytes;
             bytes += self.ledger.find(*seq).map_or(0, |entry| entry.bytes);
             is_within && self.find_row(*seq).is_none()
         };
-        numbers.take(HEAD_MESSAGES).take_while(is_within).collect()
+        numbers.take(self.head_size.messages).take_while(is_within).collect()
     }
 
     fn push_load(&mut self, key: SessionKey, mut seqs: Vec<Seq>) {

@@ -94,6 +94,7 @@ use ledger::Ledger;
 use limits::{Limits, QueueClass, QueuePolicy};
 use output::{EncoderOptions, Output};
 use pending::Pending;
+use queue::HeadSize;
 use retained::Retained;
 use route::Groups;
 use seq_set::SeqSet;
@@ -160,6 +161,7 @@ pub struct Broker {
     /// The bounds of a queue that is of no class, and those of each class.
     default_queue: Arc<QueuePolicy>,
     queue_classes: Vec<Arc<QueuePolicy>>,
+    head_size: HeadSize,
     /// Messages that nobody waits for, whose rows are still to be removed.
     stale: SeqSet,
     loads: VecDeque<Load>,
@@ -210,6 +212,7 @@ impl Broker {
             memory_bytes: 0,
             default_queue: Arc::new(settings.limits.queue_policy()),
             queue_classes: settings.queues.iter().map(|c| Arc::new(c.policy.clone())).collect(),
+            head_size: HeadSize::default(),
             stale: SeqSet::default(),
             loads: VecDeque::new(),
             is_total_awaited: false,

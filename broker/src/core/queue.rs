@@ -12,10 +12,20 @@ use super::output::Delivery;
 use super::seq_set::SeqSet;
 use outpost_protocol::PacketId;
 
-/// So many messages, and so many bytes of them but for the last, are kept in memory for a session
-/// that is connected. Enough for what is under way to it while the next ones are read.
-pub(super) const HEAD_MESSAGES: usize = 512;
-pub(super) const HEAD_BYTES: u64 = 128 << 10;
+/// How much of a queue is kept in memory for a session that is connected.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadSize {
+    pub messages: usize,
+    /// But for the last message.
+    pub bytes: u64,
+}
+
+impl Default for HeadSize {
+    /// Enough for what is under way to a client while the next ones are read.
+    fn default() -> Self {
+        Self { messages: 512, bytes: 128 << 10 }
+    }
+}
 
 /// A QoS 1 or 2 message for one session.
 #[derive(Debug, Clone)]
@@ -103,13 +113,13 @@ impl Queue {
         self.rest.is_empty()
     }
 
-    pub(super) fn has_head_room(&self) -> bool {
-        self.head.len() < HEAD_MESSAGES && self.head_bytes < HEAD_BYTES
+    pub(super) fn has_head_room(&self, size: HeadSize) -> bool {
+        self.head.len() < size.messages && self.head_bytes < size.bytes
     }
 
     /// Whether it is time to read on.
-    pub(super) fn is_head_low(&self) -> bool {
-        self.head.len() < HEAD_MESSAGES / 2 && self.head_bytes < HEAD_BYTES / 2
+    pub(super) fn is_head_low(&self, size: HeadSize) -> bool {
+        self.head.len() < size.messages / 2 && self.head_bytes < size.bytes / 2
     }
 
     /// Whether a message is in it.

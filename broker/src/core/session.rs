@@ -19,7 +19,7 @@ use super::limits::{QueueFull, QueuePolicy};
 use super::message::Topic;
 use super::output::Delivery;
 use super::overflow::Drops;
-use super::queue::{Queue, Queued};
+use super::queue::{HeadSize, Queue, Queued};
 use super::seq_set::SeqSet;
 use super::time::Instant;
 
@@ -217,8 +217,8 @@ impl Session {
     }
 
     /// Whether a message that comes now is kept in memory, where its turn is near.
-    pub(super) fn takes_into_memory(&self) -> bool {
-        self.connection.is_some() && self.queue.is_whole() && self.queue.has_head_room()
+    pub(super) fn takes_into_memory(&self, head: HeadSize) -> bool {
+        self.connection.is_some() && self.queue.is_whole() && self.queue.has_head_room(head)
     }
 
     /// Whether all that waits for it is in memory.

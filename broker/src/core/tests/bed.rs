@@ -496,7 +496,9 @@ impl Bed {
     pub(super) fn crash(&mut self) {
         self.lines.clear();
         self.under_commit = None;
+        let head_size = self.broker.head_size;
         self.broker = Broker::new(self.now, self.settings.clone());
+        self.broker.head_size = head_size;
         let mut restoring = self.broker.restore(self.now);
         let numbers = self.store.load(&mut restoring);
         restoring.finish(numbers);

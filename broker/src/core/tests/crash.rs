@@ -18,6 +18,7 @@ use self::client::Client;
 use self::oracle::{Expected, Oracle};
 use super::bed::{Bed, Got, QOS_0, QOS_1, QOS_2, settings, v5};
 use crate::core::limits::Limits;
+use crate::core::queue::HeadSize;
 use crate::core::{Durability, TopicClass};
 
 /// Seeds that found something once.
@@ -129,6 +130,8 @@ impl World {
         }
         let mut bed = Bed::with_settings(settings);
         bed.holds_loads = draw.one_in(2);
+        bed.broker.head_size =
+            HeadSize { messages: draw.of(&[2, 3, 4, 512]), bytes: draw.of(&[10, 30, 128 << 10]) };
         let (oracle, trace) = (Oracle::new(has_tight_queues), Vec::new());
         Self { bed, draw, clients, oracle, has_classes, trace }
     }

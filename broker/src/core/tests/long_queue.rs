@@ -6,11 +6,13 @@ use outpost_protocol::{Connect, Properties, Property, Publish, SubscriptionOptio
 use super::bed::{Bed, QOS_1, publish, v5};
 use crate::core::change::Seq;
 use crate::core::limits::{Limits, QueueClass, QueueFull, QueuePolicy};
-use crate::core::queue::HEAD_MESSAGES;
+use crate::core::queue::HeadSize;
 use crate::core::{CommitPolicy, ConnId, Settings};
 
 /// More than the head of a queue, and more than two loads.
 const MANY: usize = 3 * HEAD_MESSAGES;
+
+const HEAD_MESSAGES: usize = 512;
 
 fn roomy() -> Bed {
     let limits = Limits { receive_maximum: u16::MAX, ..Limits::default() };
@@ -116,6 +118,25 @@ fn what_was_read_for_a_client_that_left_is_read_again() {
     let id = bed.back("s");
     bed.holds_loads = false;
     assert_eq!(drain(&mut bed, id), numbers(0..10));
+}
+
+/// What is to be sent again takes two loads, and the head is full of newer messages by the second.
+#[test]
+fn what_comes_meanwhile_does_not_hold_up_what_is_sent_again() {
+    let mut bed = roomy();
+    bed.broker.head_size = HeadSize { messages: 4, bytes: 1_000 };
+    leave(&mut bed, "s", 10);
+    let id = bed.back("s");
+    assert_eq!(bed.payloads(id), numbers(0..10), "all is in flight");
+    bed.lose(id);
+    bed.holds_loads = true;
+    let id = bed.back("s");
+    let publisher = bed.fleeting("p");
+    for i in 10..14 {
+        bed.publish(publisher, "t", QOS_1, i, &i.to_string());
+    }
+    bed.holds_loads = false;
+    assert_eq!(drain(&mut bed, id), numbers(0..14));
 }
 
 #[test]
