@@ -410,7 +410,7 @@ impl Broker {
     /// Has the row of a session written with the open batch: a restart needs what has changed.
     pub(super) fn touch_session(&mut self, now: Instant, key: SessionKey) {
         let session = &mut self.sessions[key as usize];
-        if session.is_stored || session.is_durable() || session.will.is_some() {
+        if session.is_stored || session.keeps_row() {
             session.needs_row = true;
             self.note_flight(key);
             self.pending.lazy(now);
@@ -446,7 +446,7 @@ impl Broker {
             if !std::mem::take(&mut session.needs_row) && !session.has_stored_flight() {
                 continue;
             }
-            let keeps = session.is_durable() || session.will.is_some();
+            let keeps = session.keeps_row();
             if keeps || session.is_stored {
                 records.insert(session.id, keeps.then(|| session.record(self.next_seq)));
             }

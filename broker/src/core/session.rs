@@ -209,6 +209,11 @@ impl Session {
         self.expiry_interval_s > 0
     }
 
+    /// A restart has to know of it: it lasts, or owes a will, or messages to others.
+    pub(super) fn keeps_row(&self) -> bool {
+        self.is_durable() || self.will.is_some() || self.has_ended
+    }
+
     /// A message comes to its queue.
     pub(super) fn note_topic(&mut self, queued: &Queued) {
         if let (Some(topics), Some(seq)) = (&mut self.last_per_topic, queued.seq) {

@@ -53,7 +53,7 @@ pub(super) fn store_is_memory(broker: &Broker, store: &MemoryStore) {
     let mut records = BTreeMap::new();
     let mut subscriptions = BTreeMap::new();
     for (_, session) in &broker.sessions {
-        if session.is_durable() || session.will.is_some() {
+        if session.keeps_row() {
             records.insert(session.id, session.record(broker.next_seq));
         }
         if session.is_durable() {

@@ -1,7 +1,9 @@
 //! Queues that are longer than what memory holds of them: their messages come back from the store in
 //! order, whatever happens meanwhile; and what is dropped of them, by count, age and topic.
 
-use outpost_protocol::{Connect, Properties, Property, Publish, SubscriptionOptions};
+use outpost_protocol::{
+    Connect, Disconnect, Packet, Properties, Property, Publish, ReasonCode, SubscriptionOptions,
+};
 
 use super::bed::{Bed, QOS_1, publish, v5};
 use crate::core::change::Seq;
@@ -202,6 +204,38 @@ fn shared_messages_in_the_store_go_to_the_other_member() {
     }
 }
 
+/// The session ends by its client's DISCONNECT and has no expiry any more; what others are to get is
+/// still being read when the power goes.
+#[test]
+fn shared_messages_of_a_session_that_its_client_ended_survive() {
+    let mut bed = roomy();
+    let id = bed.durable("a");
+    bed.subscribe(id, "$share/g/t", QOS_1);
+    bed.lose(id);
+    let publisher = bed.fleeting("p");
+    for i in 0..10 {
+        bed.publish(publisher, "t", QOS_1, i + 1, &i.to_string());
+    }
+    bed.commit();
+    let other = bed.durable("b");
+    bed.subscribe(other, "$share/g/t", QOS_1);
+    bed.holds_loads = true;
+    let id = bed.durable("a");
+    let list = [Property::SessionExpiryInterval(0)];
+    let properties = Properties::list(&list);
+    let disconnect = Disconnect { properties, ..Disconnect::new(ReasonCode::Success) };
+    bed.send(id, &Packet::Disconnect(disconnect));
+    bed.lose(id);
+    bed.commit();
+    bed.crash();
+    bed.holds_loads = false;
+    let other = bed.back("b");
+    assert_eq!(drain(&mut bed, other), numbers(0..10));
+    bed.commit();
+    assert!(bed.store.messages.is_empty());
+    assert_eq!(bed.store.sessions.len(), 1);
+}
+
 fn with_class(full: QueueFull, messages_max: u32, age_max_s: u32) -> Bed {
     let limits = Limits { receive_maximum: u16::MAX, ..Limits::default() };
     let policy = QueuePolicy { messages_max, age_max_s, full, ..limits.queue_policy() };
@@ -321,7 +355,7 @@ fn what_has_expired_in_the_store_makes_room_first() {
     let publisher = bed.fleeting("p");
     let list = [Property::MessageExpiryInterval(5)];
     let short = Publish { properties: Properties::list(&list), ..publish("t", QOS_1, 1, "short") };
-    bed.send(publisher, &outpost_protocol::Packet::Publish(short));
+    bed.send(publisher, &Packet::Publish(short));
     bed.publish(publisher, "t", QOS_1, 2, "a");
     bed.commit();
     bed.crash();
