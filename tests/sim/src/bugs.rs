@@ -18,14 +18,14 @@ const BUGS: [(&str, Bug); 6] = [
 ];
 
 /// The mistake of this name.
-pub fn named(name: &str) -> Result<Bug, String> {
+pub(crate) fn named(name: &str) -> Result<Bug, String> {
     let names = BUGS.map(|(name, _)| name).join(", ");
     let found = BUGS.iter().find(|(known, _)| *known == name);
     found.map(|(_, bug)| *bug).ok_or_else(|| format!("one of {names}"))
 }
 
 /// The command that plays a run with a mistake again.
-pub fn replay(seed: u64, bug: Bug) -> String {
+pub(crate) fn replay(seed: u64, bug: Bug) -> String {
     let name = BUGS.iter().find(|(_, known)| *known == bug).map_or("", |(name, _)| name);
     format!(
         "cargo run --profile sim -p outpost-sim --features seeded-bugs -- \
@@ -34,7 +34,7 @@ pub fn replay(seed: u64, bug: Bug) -> String {
 }
 
 /// Plants each, and says what found it and when.
-pub fn find_all() -> ExitCode {
+pub(crate) fn find_all() -> ExitCode {
     let mut all_found = true;
     for (name, bug) in BUGS {
         let found = (0..SEEDS_MAX).find_map(|seed| {
