@@ -363,6 +363,21 @@ impl Bed {
         self.got(id).into_iter().filter_map(publish).collect()
     }
 
+    /// Takes and acknowledges all messages there are for a client, of QoS 1 only.
+    pub(super) fn drain(&mut self, id: ConnId) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let got = self.messages(id);
+            if got.is_empty() {
+                return all;
+            }
+            for message in got {
+                self.puback(id, message.packet_id);
+                all.push(message.payload);
+            }
+        }
+    }
+
     pub(super) fn payloads(&mut self, id: ConnId) -> Vec<String> {
         self.messages(id).into_iter().map(|m| m.payload).collect()
     }

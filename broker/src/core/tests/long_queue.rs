@@ -9,7 +9,7 @@ use super::bed::{Bed, QOS_1, publish, v5};
 use crate::core::change::Seq;
 use crate::core::limits::{Limits, QueueClass, QueueFull, QueuePolicy};
 use crate::core::queue::HeadSize;
-use crate::core::{CommitPolicy, ConnId, Settings};
+use crate::core::{CommitPolicy, Settings};
 
 /// More than the head of a queue, and more than two loads.
 const MANY: usize = 3 * HEAD_MESSAGES;
@@ -36,21 +36,6 @@ fn leave(bed: &mut Bed, client_id: &str, messages: usize) {
     bed.lose(publisher);
 }
 
-/// Takes and acknowledges all there is.
-fn drain(bed: &mut Bed, id: ConnId) -> Vec<String> {
-    let mut all = Vec::new();
-    loop {
-        let got = bed.messages(id);
-        if got.is_empty() {
-            return all;
-        }
-        for message in got {
-            bed.puback(id, message.packet_id);
-            all.push(message.payload);
-        }
-    }
-}
-
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|i| i.to_string()).collect()
 }
@@ -66,7 +51,7 @@ fn a_long_queue_leaves_memory_and_comes_back_in_order() {
     assert_eq!(in_memory(&bed), 0);
     let id = bed.back("s");
     assert!(in_memory(&bed) <= 2 * HEAD_MESSAGES);
-    assert_eq!(drain(&mut bed, id), numbers(0..MANY));
+    assert_eq!(bed.drain(id), numbers(0..MANY));
     bed.commit();
     assert!(bed.store.messages.is_empty());
 }
@@ -93,7 +78,7 @@ fn it_comes_back_in_order_after_a_crash_in_the_middle() {
     assert!(first.iter().all(|message| message.dup), "they were in flight");
     assert_eq!(first.iter().map(|m| m.payload.clone()).collect::<Vec<_>>(), in_flight);
     first.iter().for_each(|message| bed.puback(id, message.packet_id));
-    let rest = drain(&mut bed, id);
+    let rest = bed.drain(id);
     assert_eq!(rest, numbers(got.len() + in_flight.len()..MANY));
 }
 
@@ -107,7 +92,7 @@ fn what_comes_while_a_queue_is_read_stands_behind_it() {
     let publisher = bed.fleeting("p");
     bed.publish(publisher, "t", QOS_1, 1, &MANY.to_string());
     bed.holds_loads = false;
-    assert_eq!(drain(&mut bed, id), numbers(0..MANY + 1));
+    assert_eq!(bed.drain(id), numbers(0..MANY + 1));
 }
 
 #[test]
@@ -119,7 +104,7 @@ fn what_was_read_for_a_client_that_left_is_read_again() {
     bed.lose(id);
     let id = bed.back("s");
     bed.holds_loads = false;
-    assert_eq!(drain(&mut bed, id), numbers(0..10));
+    assert_eq!(bed.drain(id), numbers(0..10));
 }
 
 /// What is to be sent again takes two loads, and the head is full of newer messages by the second.
@@ -138,7 +123,7 @@ fn what_comes_meanwhile_does_not_hold_up_what_is_sent_again() {
         bed.publish(publisher, "t", QOS_1, i, &i.to_string());
     }
     bed.holds_loads = false;
-    assert_eq!(drain(&mut bed, id), numbers(0..14));
+    assert_eq!(bed.drain(id), numbers(0..14));
 }
 
 #[test]
@@ -148,7 +133,7 @@ fn a_message_missing_in_the_store_is_told_and_passed_over() {
     let third: Seq = *bed.store.messages.keys().nth(2).unwrap();
     bed.store.messages.remove(&third);
     let id = bed.back("s");
-    assert_eq!(drain(&mut bed, id), ["0", "1", "3", "4"]);
+    assert_eq!(bed.drain(id), ["0", "1", "3", "4"]);
     assert_eq!(bed.broker.counters().dropped_damaged, 1);
 }
 
@@ -197,7 +182,7 @@ fn shared_messages_in_the_store_go_to_the_other_member() {
             other = bed.back("b");
         }
         bed.holds_loads = false;
-        assert_eq!(drain(&mut bed, other), numbers(0..MANY), "crash: {has_crash}");
+        assert_eq!(bed.drain(other), numbers(0..MANY), "crash: {has_crash}");
         bed.commit();
         assert!(bed.store.messages.is_empty());
         assert_eq!(bed.store.sessions.len(), 1);
@@ -230,7 +215,7 @@ fn shared_messages_of_a_session_that_its_client_ended_survive() {
     bed.crash();
     bed.holds_loads = false;
     let other = bed.back("b");
-    assert_eq!(drain(&mut bed, other), numbers(0..10));
+    assert_eq!(bed.drain(other), numbers(0..10));
     bed.commit();
     assert!(bed.store.messages.is_empty());
     assert_eq!(bed.store.sessions.len(), 1);
@@ -272,7 +257,7 @@ fn a_full_queue_keeps_the_last_of_each_topic() {
         }
         bed.commit();
         let id = bed.back("s1");
-        assert_eq!(drain(&mut bed, id), ["t/c3", "t/a4", "t/b5", "t/d", "t/e", "t/f"]);
+        assert_eq!(bed.drain(id), ["t/c3", "t/a4", "t/b5", "t/d", "t/e", "t/f"]);
         assert_eq!(bed.broker.counters().dropped_replaced, 3);
     }
 }
@@ -289,7 +274,7 @@ fn a_full_queue_of_last_messages_drops_the_oldest() {
     }
     bed.commit();
     let id = bed.back("s1");
-    assert_eq!(drain(&mut bed, id), ["t/b", "t/c"]);
+    assert_eq!(bed.drain(id), ["t/b", "t/c"]);
     let counters = bed.broker.counters();
     assert_eq!((counters.dropped_replaced, counters.dropped_full), (0, 1));
 }
@@ -300,7 +285,7 @@ fn the_oldest_of_a_queue_on_disk_makes_room() {
     leave(&mut bed, "s1", 1_000);
     assert_eq!(bed.store.messages.len(), 700);
     let id = bed.back("s1");
-    assert_eq!(drain(&mut bed, id), numbers(300..1_000));
+    assert_eq!(bed.drain(id), numbers(300..1_000));
     assert_eq!(bed.broker.counters().dropped_full, 300);
 }
 
@@ -364,5 +349,5 @@ fn what_has_expired_in_the_store_makes_room_first() {
     bed.publish(publisher, "t", QOS_1, 3, "b");
     bed.commit();
     let id = bed.back("s1");
-    assert_eq!(drain(&mut bed, id), ["a", "b"]);
+    assert_eq!(bed.drain(id), ["a", "b"]);
 }

@@ -14,21 +14,6 @@ fn member(bed: &mut Bed, client_id: &str, window: u16) -> ConnId {
     bed.accepted(&Connect { properties: Properties::list(&list), ..v5(client_id) })
 }
 
-/// Comes back with all that waits for it acknowledged, QoS 1 only.
-fn collect(bed: &mut Bed, id: ConnId) -> Vec<String> {
-    let mut all = Vec::new();
-    loop {
-        let got = bed.messages(id);
-        if got.is_empty() {
-            return all;
-        }
-        for message in got {
-            bed.puback(id, message.packet_id);
-            all.push(message.payload);
-        }
-    }
-}
-
 #[test]
 fn members_take_turns() {
     let mut bed = Bed::new();
@@ -55,10 +40,10 @@ fn what_a_member_leaves_unacknowledged_goes_to_the_others() {
     for i in 0..6 {
         bed.publish(publisher, "t", QOS_1, i + 1, &i.to_string());
     }
-    assert_eq!(collect(&mut bed, b), ["1", "3", "5"]);
+    assert_eq!(bed.drain(b), ["1", "3", "5"]);
     assert_eq!(bed.payloads(a), ["0", "2", "4"]);
     bed.lose(a);
-    assert_eq!(collect(&mut bed, b), ["0", "2", "4"]);
+    assert_eq!(bed.drain(b), ["0", "2", "4"]);
     bed.commit();
     assert!(bed.store.messages.is_empty());
     let a = bed.durable("a");
@@ -103,11 +88,11 @@ fn giving_away_forgets_nothing_that_stays() {
     }
     let b = bed.durable("b");
     bed.lose(a);
-    assert_eq!(collect(&mut bed, b), ["1", "3", "5"]);
+    assert_eq!(bed.drain(b), ["1", "3", "5"]);
     bed.commit();
     bed.crash();
     let a = bed.back("a");
-    assert_eq!(collect(&mut bed, a), ["0", "2", "4", "6"]);
+    assert_eq!(bed.drain(a), ["0", "2", "4", "6"]);
 }
 
 #[test]
@@ -141,7 +126,7 @@ fn an_offline_member_that_keeps_nothing_is_passed_over() {
         bed.publish(publisher, "t", QOS_1, i + 1, &i.to_string());
     }
     let b = bed.back("b");
-    assert_eq!(collect(&mut bed, b), ["0", "1", "2", "3"]);
+    assert_eq!(bed.drain(b), ["0", "1", "2", "3"]);
 }
 
 #[test]
@@ -178,7 +163,7 @@ fn the_end_of_a_member_s_session_loses_none_of_its_messages() {
     bed.commit();
     assert!(bed.store.session("a").is_none());
     let b = bed.back("b");
-    assert_eq!(collect(&mut bed, b), ["sent", "queued"]);
+    assert_eq!(bed.drain(b), ["sent", "queued"]);
 }
 
 #[test]
@@ -192,5 +177,5 @@ fn a_clean_start_of_a_member_loses_none_of_its_messages() {
     let b = bed.durable("b");
     bed.subscribe(b, SHARE, QOS_1);
     bed.connect(&Connect { clean_start: true, ..v5("a") });
-    assert_eq!(collect(&mut bed, b), ["to a"]);
+    assert_eq!(bed.drain(b), ["to a"]);
 }
