@@ -126,6 +126,13 @@ impl<'a> Report<'a> {
         self.push(&span, None, None, format!("not valid TOML: {message}"));
     }
 
+    /// Whether something is wrong with this key at `span` or after it.
+    pub(super) fn has(&self, key: &str, span: &Range<usize>) -> bool {
+        let line = self.line(span);
+        let is_of = |error: &&ConfigError| error.key.as_deref() == Some(key);
+        self.errors.iter().filter(is_of).any(|error| error.line >= Some(line))
+    }
+
     /// How many errors there are by now.
     pub(super) fn len(&self) -> usize {
         self.errors.len()

@@ -448,6 +448,8 @@ fn classes_that_are_wrong() {
     ] {
         assert!(of(keys).contains(expected), "{keys}: {}", of(keys));
     }
+    let told = of("filter = \"a\"\ndurability = \"x\"");
+    assert_eq!(told.lines().count(), 1, "a wrong value is not missing: {told}");
 }
 
 /// The range that stands above a key is the one that an error would name.

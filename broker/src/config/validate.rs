@@ -373,7 +373,11 @@ impl Check<'_, '_> {
         self.path(key, file)
     }
 
+    /// A key that was taken out of its table for its value is not missing: that has been told.
     fn missing(&mut self, key: &str, span: Range<usize>, expected: &str) {
+        if self.report.has(key, &span) {
+            return;
+        }
         self.report.key(key, span, format!("is missing: must be {expected}"));
     }
 
