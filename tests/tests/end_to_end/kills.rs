@@ -129,3 +129,24 @@ fn the_centre_is_killed_while_it_receives() {
     run.site.central.restart();
     run.finish();
 }
+
+/// The gateway is killed before it has ever reached its centre: what it had acknowledged was for a
+/// session of the bridge that no link had made yet.
+#[test]
+fn a_gateway_that_never_reached_its_centre_is_killed() {
+    let mut site = Site::start_without_centre();
+    let options = json!({"clean": false, "expiry_s": 3600, "reconnect": true, "inflight": 400});
+    let tally = Tally::default();
+    let publisher = PAHO.0.connect_with(&site.gateway, &unique(READINGS.name), &options);
+    let mut publisher =
+        READINGS.publish(publisher, tally.clone()).join().expect("all is acknowledged");
+    site.gateway.kill();
+    assert!(!site.gateway.log().contains("link up"), "it did reach its centre");
+    site.central.restart();
+    let receiver = receive(site.receiver(), &[READINGS], tally);
+    site.gateway.restart();
+    READINGS.publish_last(&mut publisher);
+    let (_, received) = receiver.join().expect("all is received");
+    READINGS.check(&received);
+    assert!(received.repeated <= REPEATED_MAX, "{} came again", received.repeated);
+}

@@ -24,6 +24,20 @@ pub struct Site {
 impl Site {
     /// Starts both, and returns when the bridge between them is up.
     pub fn start() -> Self {
+        let site = Self::of_central(|central| central);
+        site.wait_for_bridge();
+        site
+    }
+
+    /// Starts a gateway that has never reached its centre: that is not there.
+    pub fn start_without_centre() -> Self {
+        Self::of_central(|mut central| {
+            central.kill();
+            central
+        })
+    }
+
+    fn of_central(before_the_gateway: impl FnOnce(Broker) -> Broker) -> Self {
         let certificates = Certificates::new();
         for name in ["central", "gateway", "gateway-1"] {
             certificates.issue(name);
@@ -32,14 +46,12 @@ impl Site {
         let [gateway, gateway_tls, central, central_tls] = [(); 4].map(|()| local(free_port()));
         let central_config = central_config(&certificates, central, central_tls);
         let gateway_config = gateway_config(&certificates, gateway, gateway_tls, central_tls);
-        let site = Self {
-            central: Broker::with_config_alone(&central_config, central),
+        Self {
+            central: before_the_gateway(Broker::with_config_alone(&central_config, central)),
             gateway: Broker::with_config_alone(&gateway_config, gateway),
             gateway_tls_port: gateway_tls.port(),
             certificates,
-        };
-        site.wait_for_bridge();
-        site
+        }
     }
 
     /// A program at the centre whose session outlives its connections, subscribed to all
