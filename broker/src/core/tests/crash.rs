@@ -14,10 +14,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use outpost_protocol::{ReasonCode, SubscriptionOptions};
 
-use self::client::Client;
+use self::client::{Client, LOSSY_NAME};
 use self::oracle::{Expected, Oracle};
 use super::bed::{Bed, Got, QOS_0, QOS_1, QOS_2, settings, v5};
-use crate::core::limits::Limits;
+use crate::core::limits::{Limits, QueueClass, QueueFull, QueuePolicy};
 use crate::core::queue::HeadSize;
 use crate::core::{Durability, TopicClass};
 
@@ -110,6 +110,19 @@ fn classes() -> Vec<TopicClass> {
     vec![class("t/1", Durability::Volatile), class("s/#", Durability::Interval { window_ms })]
 }
 
+/// The queues of the clients that may lose messages.
+fn lossy_queue(draw: &mut Draw, limits: &Limits) -> QueueClass {
+    let full = [QueueFull::DropOldest, QueueFull::DropNewest, QueueFull::KeepLastPerTopic];
+    let policy = QueuePolicy {
+        messages_max: draw.of(&[1, 3, 8]),
+        bytes_max: draw.of(&[30, 1 << 20]),
+        age_max_s: draw.of(&[0, 0, 2, 20]),
+        full: draw.of(&full),
+    };
+    let policy = if draw.one_in(8) { limits.queue_policy() } else { policy };
+    QueueClass { client_id: LOSSY_NAME.into(), policy }
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut draw = Draw(seed);
@@ -125,6 +138,7 @@ impl World {
         let clients = clients.collect();
         let has_classes = seed % 4 == 3;
         let mut settings = settings(limits);
+        settings.queues = vec![lossy_queue(&mut draw, &settings.limits)];
         if has_classes {
             settings.topic_classes = classes();
         }
@@ -224,6 +238,10 @@ impl World {
         for (who, client) in self.clients.iter().enumerate() {
             if client.has_confirmed(topic) {
                 let session = (who, client.incarnation);
+                expected.subscribed.insert(session);
+                if client.is_lossy() {
+                    continue;
+                }
                 if topic.starts_with("s/") {
                     expected.members.insert(session);
                 } else {

@@ -16,6 +16,10 @@ use crate::core::time::Instant;
 
 const NAMES: [&str; 6] = ["ada", "bob", "cyd", "dot", "eve", "fay"];
 
+/// The client whose queue drops what it has no room for.
+pub(super) const LOSSY: usize = 2;
+pub(super) const LOSSY_NAME: &str = NAMES[LOSSY];
+
 /// Unacknowledged messages at a time.
 const FLOWS_MAX: usize = 6;
 
@@ -127,9 +131,14 @@ impl Client {
         self.is_accepted && self.flows.len() < FLOWS_MAX
     }
 
+    /// Its queue drops messages.
+    pub(super) fn is_lossy(&self) -> bool {
+        self.index == LOSSY
+    }
+
     /// A member that loses nothing: QoS 1 at least, and a session that is kept.
     pub(super) fn may_share(&self) -> bool {
-        self.is_durable() && self.subscription_qos > QOS_0
+        !self.is_lossy() && self.is_durable() && self.subscription_qos > QOS_0
     }
 
     pub(super) fn has_inbox(&self) -> bool {

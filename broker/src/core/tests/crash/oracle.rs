@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use outpost_protocol::QoS;
 
+use super::client::LOSSY;
 use crate::core::tests::bed::{GotPublish, QOS_0, QOS_2};
 
 /// A session: whose, and which in the row of those that this client had.
@@ -16,6 +17,8 @@ pub(super) struct Expected {
     pub sessions: BTreeSet<SessionName>,
     /// One of these, as members of the shared subscription.
     pub members: BTreeSet<SessionName>,
+    /// Who subscribed, whether or not its queue may drop messages.
+    pub subscribed: BTreeSet<SessionName>,
 }
 
 #[derive(Debug)]
@@ -93,7 +96,7 @@ impl Oracle {
         }
         match &mut message.expected {
             None => {
-                message.first = expected.sessions.clone();
+                message.first = expected.subscribed.clone();
                 message.expected = Some(expected);
             }
             Some(so_far) => {
@@ -163,7 +166,7 @@ impl Oracle {
         // without its publisher's knowledge; what that sends again then comes late.
         let may_be_late = message.expires
             || qos == QOS_0 && message.qos > QOS_0
-            || self.has_tight_queues && message.attempts > 1;
+            || (self.has_tight_queues || who.0 == LOSSY) && message.attempts > 1;
         if may_be_late || !message.first.contains(&who) {
             return;
         }
