@@ -57,8 +57,8 @@ pub(super) struct Pending {
     /// Messages of the open batch that are acknowledged already, by the time until which they are to
     /// be stored.
     promised: BTreeSet<(Instant, Seq)>,
-    /// The same of retained messages: the earliest.
-    retained_promised: Option<Instant>,
+    /// The same of what else the open batch holds: the earliest.
+    promised_by: Option<Instant>,
     /// The first message of the open batch.
     open_from: Seq,
     budget: Budget,
@@ -88,7 +88,7 @@ impl Pending {
             lazy_since: None,
             awaited: BTreeMap::new(),
             promised: BTreeSet::new(),
-            retained_promised: None,
+            promised_by: None,
             open_from: Seq(0),
             budget: Budget::new(policy.flash_budget_per_day),
             excess_told_at: None,
@@ -159,14 +159,19 @@ impl Pending {
         }
     }
 
-    /// Likewise a retained message, until then.
-    pub(super) fn promise_retained(&mut self, until: Instant) {
-        self.retained_promised =
-            Some(self.retained_promised.map_or(until, |earliest| earliest.min(until)));
+    /// The open batch is to be stored by then.
+    pub(super) fn promise_by(&mut self, until: Instant) {
+        self.promised_by = Some(self.promised_by.map_or(until, |earliest| earliest.min(until)));
     }
 
-    /// Who waits for a message now waits for the commit.
+    /// Who waits for a message now waits for the commit, as the message gets another number. What
+    /// was promised of it stands.
     pub(super) fn hold_to_commit(&mut self, now: Instant, seq: Seq) {
+        if let Some(row) = self.batch.messages.get(&seq)
+            && let Some(until) = promised_until(row)
+        {
+            self.promise_by(until);
+        }
         if self.awaited.remove(&seq).is_some() && seq >= self.open_from {
             self.urgent(now);
         }
@@ -267,7 +272,7 @@ impl Pending {
         let lazy = self.lazy_since.map(|at| at.plus_ms(lazy_interval_ms).max(allowed_at));
         // What the budget stretches is no window of loss.
         let promised = self.promised.first().map(|(until, _)| *until);
-        let promised = [promised, self.retained_promised].into_iter().flatten().min();
+        let promised = [promised, self.promised_by].into_iter().flatten().min();
         let promised = promised.map(|at| if self.is_full() { at.min(allowed_at) } else { at });
         [urgent, awaited, promised, lazy].into_iter().flatten().min()
     }
@@ -342,7 +347,7 @@ impl Broker {
         self.pending.urgent_since = None;
         self.pending.lazy_since = None;
         self.pending.promised.clear();
-        self.pending.retained_promised = None;
+        self.pending.promised_by = None;
         self.pending.open_from = self.next_seq;
         self.pending.last_taken_at = Some(now);
         batch.sessions.append(&mut self.dirty_records());

@@ -144,7 +144,7 @@ impl Broker {
         self.pending.put_retained(message.topic.clone(), row);
         match message.durability {
             Durability::Interval { window_ms } => {
-                self.pending.promise_retained(now.plus_ms(window_ms.into()));
+                self.pending.promise_by(now.plus_ms(window_ms.into()));
                 false
             }
             _ => {

@@ -146,6 +146,26 @@ fn no_budget_widens_the_window() {
 }
 
 #[test]
+fn the_window_of_a_message_goes_with_it_to_another_member() {
+    let mut bed = Bed::with_settings(settings(1 << 20));
+    let [leaves, stays] = ["leaves", "stays"].map(|client_id| {
+        let id = bed.durable(client_id);
+        bed.subscribe(id, "$share/g/i/#", QOS_1);
+        id
+    });
+    let publisher = bed.fleeting("publisher");
+    bed.broker.commit_what_rides(bed.now);
+    bed.retain(publisher, "other", "x");
+    let batch = bed.broker.poll_batch(bed.now).unwrap();
+    bed.broker.handle_committed(bed.now, batch.number, 1 << 20);
+    bed.publish(publisher, "i/a", QOS_1, 1, "x");
+    bed.pass_ms(1_000);
+    let has_it = if bed.broker.has_output(leaves) { leaves } else { stays };
+    bed.lose(has_it);
+    assert_eq!(due_in_ms(&bed), Some(4_000));
+}
+
+#[test]
 fn a_flow_of_qos_2_is_durable_whatever_its_message_is() {
     let (mut bed, _, _) = bed(QOS_1);
     let publisher = bed.durable("lasting");
