@@ -122,7 +122,7 @@ impl Broker {
         let gone: Vec<SessionKey> = self
             .sessions
             .iter()
-            .filter(|(_, s)| s.client_id.starts_with(RESERVED_CLIENT_ID_PREFIX))
+            .filter(|(_, s)| !s.has_ended && s.client_id.starts_with(RESERVED_CLIENT_ID_PREFIX))
             .filter(|(_, s)| !kept.iter().any(|id| **id == *s.client_id))
             .filter_map(|(key, _)| SessionKey::try_from(key).ok())
             .collect();

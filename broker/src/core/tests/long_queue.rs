@@ -2,7 +2,8 @@
 //! order, whatever happens meanwhile; and what is dropped of them, by count, age and topic.
 
 use outpost_protocol::{
-    Connect, Disconnect, Packet, Properties, Property, Publish, ReasonCode, SubscriptionOptions,
+    Connect, Disconnect, Packet, Properties, Property, Publish, ReasonCode, SubscribeFilter,
+    SubscriptionOptions,
 };
 
 use super::bed::{Bed, QOS_1, publish, v5};
@@ -374,4 +375,25 @@ fn what_has_expired_in_the_store_makes_room_first() {
     bed.commit();
     let id = bed.back("s1");
     assert_eq!(bed.drain(id), ["a", "b"]);
+}
+
+/// As when the program starts again before they have been given away, without the bridge.
+#[test]
+fn an_internal_session_that_has_ended_goes_on_giving_away_its_shared_messages() {
+    let mut bed = roomy();
+    let options = SubscriptionOptions::new(QOS_1);
+    let filter = SubscribeFilter { filter: "$share/g/t", options };
+    bed.broker.prepare_internal_session(bed.now, "bridge", &[filter]);
+    let publisher = bed.fleeting("p");
+    for i in 0..10 {
+        bed.publish(publisher, "t", QOS_1, i + 1, &i.to_string());
+    }
+    bed.commit();
+    let other = bed.durable("b");
+    bed.subscribe(other, "$share/g/t", QOS_1);
+    bed.holds_loads = true;
+    bed.broker.end_internal_sessions_except(bed.now, &[]);
+    bed.broker.end_internal_sessions_except(bed.now, &[]);
+    bed.holds_loads = false;
+    assert_eq!(bed.drain(other), numbers(0..10));
 }
