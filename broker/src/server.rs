@@ -33,7 +33,7 @@ use crate::net::local::LocalConnector;
 use crate::net::shared::Shared;
 use crate::store::{
     Count, Found, RedbStore, Salvaged, Store, StoreError, StoreOptions, check_suspect, salvage,
-    spawn_reader, spawn_writer, suspect,
+    spawn_reader, spawn_writer, suspect, words_of,
 };
 use crate::tls;
 
@@ -255,7 +255,7 @@ fn tell(salvaged: &Salvaged) {
         ("queued messages", messages),
     ];
     for (rows, Count { kept, lost }) in told {
-        error!(rows, kept, lost, "salvaged");
+        error!(rows, kept, lost = words_of(*lost), "salvaged");
     }
     error!(%kept_as, damaged_pages, "the damaged store was set aside; a new one holds what was salvaged");
 }

@@ -180,6 +180,8 @@ pub struct Broker {
     room_for: BTreeSet<ConnId>,
     events: VecDeque<Event>,
     counters: Counters,
+    /// Rows of a damaged store that were lost at the start; none: nobody knows how many.
+    store_lost: Option<u64>,
     store_file_bytes: u64,
     started_at: Instant,
     draws: u64,
@@ -227,6 +229,7 @@ impl Broker {
             room_for: BTreeSet::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            store_lost: Some(0),
             store_file_bytes: 0,
             started_at: now,
             draws: 0,

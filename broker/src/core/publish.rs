@@ -164,10 +164,11 @@ impl Broker {
 
     pub(super) fn check_queue_full_wait(&mut self, now: Instant, id: ConnId) {
         let wait_ms = self.settings.limits.queue_full_wait_ms;
-        let is_stalled = self.is_stalled();
+        let backlog_max = self.settings.limits.store_backlog_bytes_max;
+        let waits_for_store = self.is_stalled() || self.pending.backlog_bytes() > backlog_max;
         let Some(connection) = self.connection_mut(id) else { return };
         if connection.waits_since.is_some_and(|since| now.since_ms(since) >= wait_ms) {
-            if is_stalled {
+            if waits_for_store || !connection.parked.is_empty() {
                 // It is not for want of room in a queue: the client would only come back.
                 self.timers.set(now.plus_ms(wait_ms), Timer::QueueFullWait(id));
                 return;

@@ -45,8 +45,6 @@ pub struct Counters {
     pub dropped_session_ended: u64,
     /// Rows that were taken out of a damaged store at the start.
     pub store_salvaged: u64,
-    /// Rows of that store that could not be.
-    pub store_lost: u64,
     /// Batches that the store committed; those without changes are not counted.
     pub commits: u64,
     /// Rows in them, written or removed.
@@ -89,9 +87,9 @@ impl Broker {
     }
 
     /// The store was damaged at the start: of its rows so many were salvaged, and so many lost.
-    pub fn count_salvaged(&mut self, kept: u64, lost: u64) {
+    pub fn count_salvaged(&mut self, kept: u64, lost: Option<u64>) {
         self.counters.store_salvaged += kept;
-        self.counters.store_lost += lost;
+        self.store_lost = lost;
     }
 
     /// The file of the store is so long.
@@ -140,7 +138,7 @@ impl Broker {
             ("store/messages/bytes", self.waiting_bytes().to_string()),
             ("store/state", self.store_state()),
             ("store/salvaged", c.store_salvaged.to_string()),
-            ("store/lost", c.store_lost.to_string()),
+            ("store/lost", self.store_lost.map_or("unknown".to_owned(), |lost| lost.to_string())),
         ];
         for (name, value) in values {
             self.publish_internal(now, &format!("$SYS/broker/{name}"), value.as_bytes());

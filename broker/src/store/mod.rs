@@ -47,7 +47,7 @@ pub use loads::{LoadSource, spawn_reader};
 pub use metrics::{StoreCounts, StoreMetrics};
 pub use redb_store::{RedbStore, SCHEMA_VERSION, StoreOptions};
 pub use rows::RowFault;
-pub use salvage::{Count, Found, Salvaged, salvage};
+pub use salvage::{Count, Found, Salvaged, salvage, words_of};
 pub use space::SpaceWaiter;
 pub use suspicion::{check_suspect, suspect};
 pub use writer::{BatchSource, spawn_writer};

@@ -225,10 +225,12 @@ impl<'f> Pages<'f> {
         tables.values().flatten().map(|tree| self.rows(tree, &mut |_, _| {})).sum()
     }
 
-    /// How many of the tables have a sound root, and the last keys of them.
+    /// How many of the tables have a sound root, and the last keys of them. The pages of a list that
+    /// is no longer in use may be those of other tables by now.
     fn rank(&self, tables: &Tables, names: &[&str]) -> (usize, Vec<Vec<u8>>) {
         let trees = || names.iter().filter_map(|name| tables.get(*name)?.as_ref());
-        let sound = trees().filter(|tree| self.node(tree.root, tree).is_some()).count();
+        let is_sound = |tree: &&Tree| self.sound_node(tree.root, tree).is_some();
+        let sound = trees().filter(is_sound).count();
         (sound, trees().map(|tree| self.last_key(tree).unwrap_or_default()).collect())
     }
 
@@ -236,7 +238,7 @@ impl<'f> Pages<'f> {
     fn last_key(&self, tree: &Tree) -> Option<Vec<u8>> {
         let mut child = tree.root;
         for _ in 0..u64::BITS {
-            match self.node(child, tree)? {
+            match self.sound_node(child, tree)? {
                 Node::Leaf(page) => {
                     return leaf_rows(&page, tree)
                         .last()
@@ -264,6 +266,10 @@ impl<'f> Pages<'f> {
             BRANCH => Some(Node::Branch { children: children(&page)?, is_sound }),
             _ => is_sound.then_some(Node::Leaf(page)),
         }
+    }
+
+    fn sound_node(&self, child: Child, tree: &Tree) -> Option<Node> {
+        self.node(child, tree).filter(|node| !matches!(node, Node::Branch { is_sound: false, .. }))
     }
 
     /// Offset and length of a page in the file; none if it is not inside.

@@ -49,18 +49,19 @@ pub struct Found {
 pub struct Count {
     /// Taken over.
     pub kept: u64,
-    /// Lost: unreadable, or of no use without what is. Not counted where the whole table is lost.
-    pub lost: u64,
+    /// Lost: unreadable, or of no use without what is. None: the whole table is lost, and nobody
+    /// knows how many rows it had.
+    pub lost: Option<u64>,
 }
 
 impl Found {
     /// Rows of all tables.
     pub fn total(&self) -> Count {
         let counts = [self.sessions, self.subscriptions, self.retained, self.messages];
-        counts.into_iter().fold(Count::default(), |sum, count| Count {
-            kept: sum.kept + count.kept,
-            lost: sum.lost + count.lost,
-        })
+        Count {
+            kept: counts.iter().map(|count| count.kept).sum(),
+            lost: counts.iter().map(|count| count.lost).sum(),
+        }
     }
 
     fn count(&mut self, table: Table) -> &mut Count {
@@ -78,10 +79,16 @@ impl fmt::Display for Found {
         let mut counts = self.clone();
         for table in Table::ALL {
             let Count { kept, lost } = *counts.count(table);
+            let lost = words_of(lost);
             write!(f, "{}: {kept} kept, {lost} lost; ", table.words())?;
         }
         write!(f, "damaged pages: {}", self.damaged_pages)
     }
+}
+
+/// How many rows were lost, as far as that is known.
+pub fn words_of(lost: Option<u64>) -> String {
+    lost.map_or("unknown".to_owned(), |lost| lost.to_string())
 }
 
 /// Replaces the store of a data directory by what can be read of it. The damaged file is kept, with
@@ -141,7 +148,7 @@ impl Salvager<'_> {
                 kept += 1;
             }
         });
-        let lost = contents.rows(table).unwrap_or(0).saturating_sub(kept);
+        let lost = contents.rows(table).map(|rows| rows.saturating_sub(kept));
         *self.found.count(table) = Count { kept, lost };
         failed
     }
