@@ -73,9 +73,13 @@ impl Failure {
     }
 }
 
-/// Standard output cannot be written to.
+/// Standard output cannot be written to. Where its reader has had enough (`| head`), that is no
+/// fault, and nothing to tell.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::code(0, None);
+        }
         Self::work(format!("cannot write: {}", crate::config::io_reason(&error)))
     }
 }
@@ -96,4 +100,18 @@ pub(super) fn capture(
         }
     };
     (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_had_enough_is_no_fault() {
+        let ended = |kind| capture(|_| Err(Failure::from(io::Error::from(kind))));
+        assert_eq!(ended(io::ErrorKind::BrokenPipe), (String::new(), String::new(), 0));
+        let (_, err, code) = ended(io::ErrorKind::StorageFull);
+        assert_eq!(code, 1);
+        assert!(err.starts_with("outpost: cannot write: "), "{err}");
+    }
 }

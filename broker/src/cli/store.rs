@@ -174,6 +174,9 @@ fn failed(error: StoreError) -> Failure {
 }
 
 fn in_file(file: &Path, action: &str, error: &io::Error) -> Failure {
+    if file == Path::new("-") && error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::code(0, None);
+    }
     let file = name(file, "standard output");
     Failure::work(format!("{file}: cannot {action}: {}", io_reason(error)))
 }

@@ -223,6 +223,10 @@ impl RedbStore {
             }
             rows.index_alone()
         })?;
+        if is_old {
+            let (from, to, store) = (self.meta.schema, SCHEMA_VERSION, self.path.display());
+            tracing::info!(%store, from, to, "the store was upgraded to another schema version");
+        }
         self.meta.schema = SCHEMA_VERSION;
         Ok(())
     }
