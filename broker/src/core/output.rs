@@ -265,7 +265,9 @@ fn ack<'a>(
 /// What the reason strings of acknowledgements say.
 pub(super) fn reason_text(reason: ReasonCode) -> &'static str {
     match reason {
-        ReasonCode::QuotaExceeded => "a queue or table of the broker is full; try again later",
+        ReasonCode::QuotaExceeded => {
+            "a queue, a table or the disk of the broker is full; try again later"
+        }
         ReasonCode::NotAuthorized => "not authorized",
         ReasonCode::TopicNameInvalid => "the topic name is not accepted",
         ReasonCode::PacketIdentifierNotFound => "no such packet identifier in this session",

@@ -153,6 +153,9 @@ impl Broker {
     fn store_status(&self, now: Instant) -> Vec<(String, String)> {
         let c = self.counters;
         let budget = self.pending.budget_status(now);
+        let has_budget = self.settings.commit.flash_budget_per_day > 0;
+        let bytes_left =
+            if has_budget { budget.bytes_left.to_string() } else { "unlimited".to_owned() };
         let values = [
             ("commits", c.commits.to_string()),
             ("rows/written", c.rows_committed.to_string()),
@@ -162,7 +165,7 @@ impl Broker {
             ("acknowledgements/early", c.released_early.to_string()),
             ("commit/interval_ms", budget.interval_ms.to_string()),
             ("budget/bytes_per_day", self.settings.commit.flash_budget_per_day.to_string()),
-            ("budget/bytes_left", budget.bytes_left.to_string()),
+            ("budget/bytes_left", bytes_left),
             ("budget/state", budget.state.to_owned()),
         ];
         values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
