@@ -255,7 +255,7 @@ fn tell(salvaged: &Salvaged) {
         ("queued messages", messages),
     ];
     for (rows, Count { kept, lost }) in told {
-        error!(rows, kept, lost = words_of(*lost), "salvaged");
+        error!(rows, kept, lost = %words_of(*lost), "salvaged");
     }
     error!(%kept_as, damaged_pages, "the damaged store was set aside; a new one holds what was salvaged");
 }
