@@ -184,8 +184,8 @@ impl Broker {
 
     /// Likewise one that is known by its number.
     pub(super) fn finish_number(&mut self, now: Instant, key: SessionKey, seq: Seq) {
+        self.sessions[key as usize].finish(seq);
         if !self.release_message(now, seq) {
-            self.sessions[key as usize].finish(seq);
             self.touch_session(now, key);
         }
     }

@@ -263,30 +263,6 @@ fn a_full_queue_keeps_the_last_of_each_topic() {
     }
 }
 
-/// The end of a message's row says that it is done: the row of the session does not grow with it.
-#[test]
-fn what_is_dropped_here_and_there_leaves_no_trace_in_the_session() {
-    let mut bed = with_class(QueueFull::KeepLastPerTopic, 20, 0);
-    let id = bed.durable("s1");
-    bed.subscribe(id, "t/#", QOS_1);
-    bed.lose(id);
-    let publisher = bed.fleeting("p");
-    for i in 0..20 {
-        let topic = if i % 2 == 0 { "t/often".to_owned() } else { format!("t/{i}") };
-        bed.publish(publisher, &topic, QOS_1, i + 1, "x");
-    }
-    for i in 20..28 {
-        bed.publish(publisher, &format!("t/{i}"), QOS_1, i + 1, "x");
-    }
-    bed.commit();
-    assert_eq!(bed.broker.counters().dropped_replaced, 8);
-    bed.lose(publisher);
-    let id = bed.back("s1");
-    assert_eq!(bed.payloads(id).len(), 20);
-    bed.commit();
-    assert_eq!(bed.store.session("s1").unwrap().done, []);
-}
-
 #[test]
 fn a_full_queue_of_last_messages_drops_the_oldest() {
     let mut bed = with_class(QueueFull::KeepLastPerTopic, 2, 0);
