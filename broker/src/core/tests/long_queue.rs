@@ -27,6 +27,11 @@ fn leave(bed: &mut Bed, client_id: &str, messages: usize) {
     let id = bed.durable(client_id);
     bed.subscribe(id, "t", QOS_1);
     bed.lose(id);
+    publish_numbers(bed, messages);
+}
+
+/// Publishes as many messages to `t`, numbered.
+fn publish_numbers(bed: &mut Bed, messages: usize) {
     let publisher = bed.fleeting("p");
     bed.is_unchecked = true;
     for i in 0..messages {
@@ -158,11 +163,7 @@ fn shared_messages_in_the_store_go_to_the_other_member() {
         let id = bed.durable("a");
         bed.subscribe(id, "$share/g/t", QOS_1);
         bed.lose(id);
-        let publisher = bed.fleeting("p");
-        for i in 0..MANY {
-            bed.publish(publisher, "t", QOS_1, i as u16 + 1, &i.to_string());
-        }
-        bed.commit();
+        publish_numbers(&mut bed, MANY);
         let other = bed.durable("b");
         bed.subscribe_with(other, "$share/g/t", SubscriptionOptions::new(QOS_1), Properties::EMPTY);
         bed.commit();
@@ -198,11 +199,7 @@ fn shared_messages_of_a_session_that_its_client_ended_survive() {
     let id = bed.durable("a");
     bed.subscribe(id, "$share/g/t", QOS_1);
     bed.lose(id);
-    let publisher = bed.fleeting("p");
-    for i in 0..10 {
-        bed.publish(publisher, "t", QOS_1, i + 1, &i.to_string());
-    }
-    bed.commit();
+    publish_numbers(&mut bed, 10);
     let other = bed.durable("b");
     bed.subscribe(other, "$share/g/t", QOS_1);
     bed.holds_loads = true;
@@ -360,11 +357,7 @@ fn an_internal_session_that_has_ended_goes_on_giving_away_its_shared_messages() 
     let options = SubscriptionOptions::new(QOS_1);
     let filter = SubscribeFilter { filter: "$share/g/t", options };
     bed.broker.prepare_internal_session(bed.now, "bridge", &[filter]);
-    let publisher = bed.fleeting("p");
-    for i in 0..10 {
-        bed.publish(publisher, "t", QOS_1, i + 1, &i.to_string());
-    }
-    bed.commit();
+    publish_numbers(&mut bed, 10);
     let other = bed.durable("b");
     bed.subscribe(other, "$share/g/t", QOS_1);
     bed.holds_loads = true;
