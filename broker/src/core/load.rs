@@ -161,8 +161,10 @@ impl Broker {
         }
     }
 
-    /// A message that should be in the store is not: the file was damaged. The session goes on
-    /// without it.
+    /// A message is not in the store. One of a former run was done before that ended: the index of the
+    /// store tells of some that are gone, and the row of a session is not written for each message
+    /// that it has. One of this run should be there: the file was damaged. Either way the session goes
+    /// on without it.
     fn miss(&mut self, now: Instant, key: SessionKey, seq: Seq) {
         let bytes = self.ledger.find(seq).map_or(0, |entry| entry.bytes);
         let session = &mut self.sessions[key as usize];
@@ -172,8 +174,10 @@ impl Broker {
         session.shared.remove(seq);
         let client_id = (*session.client_id).into();
         self.finish_number(now, key, seq);
-        self.count_drop(key, Drop::Damaged);
-        self.push_event(Event::Damaged { client_id, number: seq.0 });
+        if seq >= self.first_seq {
+            self.count_drop(key, Drop::Damaged);
+            self.push_event(Event::Damaged { client_id, number: seq.0 });
+        }
     }
 
     fn find_in_memory(&self, key: SessionKey, seq: Seq) -> Option<Queued> {

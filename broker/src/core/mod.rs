@@ -170,6 +170,8 @@ pub struct Broker {
     pending: Pending,
     stall: Option<Stall>,
     next_seq: Seq,
+    /// The first message of this run.
+    first_seq: Seq,
     next_session: u32,
     generation: u32,
     timers: Timers,
@@ -221,6 +223,7 @@ impl Broker {
             pending: Pending::new(settings.commit),
             stall: None,
             next_seq: Seq(1),
+            first_seq: Seq(1),
             next_session: 1,
             generation: 0,
             timers,

@@ -126,6 +126,7 @@ impl Restoring<'_> {
     pub fn finish(self, numbers: Numbers) {
         let Self { broker, now, records } = self;
         broker.next_seq = numbers.next_seq.max(Seq(1));
+        broker.first_seq = broker.next_seq;
         broker.next_session = numbers.next_session.max(1);
         if !broker.stale.is_empty() {
             broker.pending.lazy(now);

@@ -144,6 +144,18 @@ fn a_message_missing_in_the_store_is_told_and_passed_over() {
 }
 
 #[test]
+fn what_a_start_was_told_of_and_is_gone_was_done_before() {
+    let mut bed = roomy();
+    leave(&mut bed, "s", 5);
+    bed.crash();
+    let third: Seq = *bed.store.messages.keys().nth(2).unwrap();
+    bed.store.messages.remove(&third);
+    let id = bed.back("s");
+    assert_eq!(bed.drain(id), ["0", "1", "3", "4"]);
+    assert_eq!(bed.broker.counters().dropped_damaged, 0);
+}
+
+#[test]
 fn the_rows_of_an_ended_session_go_little_by_little() {
     let mut bed = roomy();
     leave(&mut bed, "s", 10_000);
