@@ -90,6 +90,7 @@ impl Broker {
     /// The CONNACK is on its way: what waits for the client may follow.
     pub(super) fn accept(&mut self, now: Instant, id: ConnId, key: SessionKey) {
         self.connections[id.index()].is_accepted = true;
+        self.touch_session(now, key);
         self.pump(now, key);
         self.send_retained_ahead(now, key);
     }

@@ -442,6 +442,10 @@ impl Broker {
     fn dirty_records(&mut self) -> BTreeMap<SessionId, Option<SessionRecord>> {
         let mut records = BTreeMap::new();
         for key in std::mem::take(&mut self.pending.dirty) {
+            if self.is_untold(key) {
+                self.pending.dirty.push(key);
+                continue;
+            }
             // A session that ended meanwhile has left its row's end in the batch, and its place may
             // have a new owner, who then stands in the list himself.
             let Some(session) = self.sessions.get_mut(key as usize).filter(|s| s.is_dirty) else {
@@ -459,6 +463,14 @@ impl Broker {
             session.is_stored_durable = session.is_durable();
         }
         records
+    }
+
+    /// The client of a new session has not been told of it yet. After a crash it would take that one for
+    /// the session it had before, with subscriptions that are gone: it is stored once CONNACK is out.
+    fn is_untold(&self, key: SessionKey) -> bool {
+        let session = self.sessions.get(key as usize);
+        let connection = session.and_then(|session| self.connection(session.connection?));
+        connection.is_some_and(|connection| connection.has_new_session && !connection.is_accepted)
     }
 
     /// Lets every connection try again whose packet found no room.

@@ -281,3 +281,18 @@ fn what_is_acknowledged_before_a_bridge_first_connects_waits_for_it() {
     assert!(matches!(got[0], Got::ConnAck { session_present: true, .. }));
     assert!(matches!(&got[1], Got::Publish(publish) if publish.payload == "first"));
 }
+
+/// It would take that session for the one it had before, and miss its subscriptions.
+#[test]
+fn a_new_session_is_not_stored_before_its_client_is_told() {
+    let mut bed = Bed::new();
+    let id = bed.durable("s");
+    bed.lose(id);
+    bed.commit();
+    bed.connect(&Connect { clean_start: true, ..durable_connect() });
+    assert!(bed.begin_commit(), "CONNACK waits for the end of the old session");
+    bed.end_commit();
+    bed.crash();
+    let id = bed.connect(&durable_connect());
+    assert!(!session_present(&mut bed, id));
+}

@@ -91,6 +91,7 @@ impl Oracle {
             self.session_ended(now, who);
         } else {
             self.wills.session_resumed(now, who, may_be_over);
+            self.note_uncertain_wills(who);
         }
         let session = &mut self.sessions[who];
         session.connected(now, line, clean_start);
@@ -112,6 +113,7 @@ impl Oracle {
         }
         if has_untold_session && !self.sessions[who].is_new {
             self.wills.are_uncertain(who);
+            self.note_uncertain_wills(who);
         }
         // A session that its client was never told of ends with the connection.
         if !is_durable || has_untold_session && self.sessions[who].is_new {
@@ -142,6 +144,7 @@ impl Oracle {
     /// CONNACK leaves: it says of the session what is true.
     pub(crate) fn connack_leaves(&mut self, who: usize, session_present: bool) {
         self.sessions[who].connack_leaves(session_present);
+        self.wills.connack_leaves(who);
     }
 
     /// CONNACK leaves and says that the session is a new one.
@@ -275,6 +278,13 @@ impl Oracle {
     /// Counts what it saw.
     pub(crate) fn report(&self, coverage: &mut Coverage) {
         self.messages.report(coverage);
+    }
+
+    /// Wills of which nobody knows whether they were published may reach subscribers.
+    fn note_uncertain_wills(&mut self, who: usize) {
+        for message in self.wills.uncertain(who) {
+            self.messages.is_uncertain(message);
+        }
     }
 
     fn publish_will(&mut self, message: usize, now: Instant) {

@@ -47,6 +47,11 @@ impl Wills {
         self.all.insert(message, Will { who, delay_s, state: State::Armed, batch });
     }
 
+    /// A new session is stored from then on, with its will.
+    pub(super) fn connack_leaves(&mut self, who: usize) {
+        self.change(who, |will| will.state == State::Armed, |will| will.state);
+    }
+
     /// The connection of a client is at its end. Wills that are published by that.
     pub(super) fn detached(
         &mut self,
@@ -135,6 +140,12 @@ impl Wills {
             will.state = State::Due(now.plus_s(will.delay_s.min(expiries[will.who])));
             will.batch = batch;
         }
+    }
+
+    /// The wills of a client that may have been published or not.
+    pub(super) fn uncertain(&self, who: usize) -> Vec<usize> {
+        let is_meant = |will: &Will| will.who == who && will.state == State::Uncertain;
+        self.all.iter().filter(|(_, will)| is_meant(will)).map(|(message, _)| *message).collect()
     }
 
     /// A will that is due later.
