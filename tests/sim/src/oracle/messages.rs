@@ -291,12 +291,13 @@ impl Messages {
     fn check_order(&mut self, name: SessionName, index: usize, qos: QoS, times: u32) {
         let message = &self.all[index];
         // What was sent at QoS 0 may be lost, the first copy may have expired, or have been refused
-        // without its publisher's knowledge; what that sends again then comes late. One that was
+        // without its publisher's knowledge, or dropped, for its age perhaps; what is sent again then
+        // comes late. One that was
         // dropped to make room is back if the power goes before that is stored.
         let may_be_back = self.drops && qos < QoS::ExactlyOnce && message.restarts < self.restarts;
         let may_be_late = message.expiry_s.is_some()
             || qos == QoS::AtMostOnce && message.qos > QoS::AtMostOnce
-            || self.has_tight_queues && message.attempts > 1
+            || (self.has_tight_queues || self.drops) && message.attempts > 1
             || may_be_back;
         if may_be_late || !message.first.contains(&name) {
             return;
