@@ -61,6 +61,11 @@ impl World {
     fn restart(&mut self) {
         self.coverage.hit("broker ended in order");
         self.tell(format_args!("the broker ends in order"));
+        // What the last commit releases still goes out: the program gives its connections the time.
+        if self.machine.end_commit(self.now).is_ok() {
+            self.oracle.committed();
+            self.attend();
+        }
         // Whatever was not acknowledged when a failing disk ends it is not promised.
         let counters = self.machine.counters();
         let in_order = self.machine.shut_down(self.now).is_ok();
