@@ -62,13 +62,14 @@ impl World {
         self.coverage.hit("broker ended in order");
         self.tell(format_args!("the broker ends in order"));
         // What the last commit releases still goes out: the program gives its connections the time.
-        if self.machine.end_commit(self.now).is_ok() {
+        let last_commit = self.machine.end_commit(self.now);
+        if last_commit.is_ok() {
             self.oracle.committed();
             self.attend();
         }
         // Whatever was not acknowledged when a failing disk ends it is not promised.
         let counters = self.machine.counters();
-        let in_order = self.machine.shut_down(self.now).is_ok();
+        let in_order = last_commit.is_ok() && self.machine.shut_down(self.now).is_ok();
         self.end_process(in_order, counters);
         self.machine.kill(0);
     }

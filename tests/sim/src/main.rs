@@ -32,6 +32,9 @@ struct Args {
     /// Runs at a time; none: as many as there are processors.
     #[arg(long)]
     threads: Option<usize>,
+    /// Play the others, too, when one has failed.
+    #[arg(long)]
+    keep_going: bool,
     /// The disk says that it has synced and has not: a failure has to be found.
     #[arg(long)]
     lying_disk: bool,
@@ -71,7 +74,7 @@ fn main() -> ExitCode {
     let threads = args
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
-    play_all(&seeds, base, threads, options)
+    play_all(&seeds, base, threads, args.keep_going, options)
 }
 
 fn tell_one(report: &Report) -> ExitCode {
@@ -85,7 +88,13 @@ fn tell_one(report: &Report) -> ExitCode {
     }
 }
 
-fn play_all(seeds: &[u64], base: u64, threads: usize, options: Options) -> ExitCode {
+fn play_all(
+    seeds: &[u64],
+    base: u64,
+    threads: usize,
+    keep_going: bool,
+    options: Options,
+) -> ExitCode {
     let begun = Instant::now();
     let next = AtomicU64::new(0);
     let has_failed = AtomicBool::new(false);
@@ -93,7 +102,7 @@ fn play_all(seeds: &[u64], base: u64, threads: usize, options: Options) -> ExitC
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while !has_failed.load(Ordering::Relaxed)
+                while (keep_going || !has_failed.load(Ordering::Relaxed))
                     && let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize)
                 {
                     let report = play(*seed, options);
