@@ -20,6 +20,7 @@ use crate::link::{Clock, Link};
 use crate::link_error::{LinkError, Phase};
 use crate::mapping::Mapping;
 use crate::output::{Output, Outputs};
+use crate::peering::Features;
 use crate::relay::{Counts, Notice, Plan, Relay, sweep_needed};
 use crate::side::{PerSide, Side};
 use crate::status::{BridgeState, BridgeStatus};
@@ -213,6 +214,7 @@ impl Driver {
             keep_alive_s: self.config.keep_alive_s,
             receive_maximum: limits.receive_maximum,
             packet_bytes_max: limits.packet_bytes_max,
+            features: Features::default(),
         }
     }
 
@@ -227,6 +229,7 @@ impl Driver {
             keep_alive_s: self.config.keep_alive_s,
             receive_maximum: limits.receive_maximum,
             packet_bytes_max: limits.packet_bytes_max,
+            features: Features::default(),
         }
     }
 

@@ -4,6 +4,8 @@ use outpost_protocol::{
     Buffer, BufferFull, ConnAck, Connect, Properties, Property, ProtocolVersion, QoS, ReasonCode,
 };
 
+use crate::peering::{self, Features, Peering};
+
 /// What the bridge asks of one broker.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -24,6 +26,8 @@ pub struct Request {
     pub receive_maximum: u16,
     /// The largest packet that the broker may send; 5.0 only.
     pub packet_bytes_max: u32,
+    /// What is asked of another Outpost; 5.0 only.
+    pub features: Features,
 }
 
 impl Request {
@@ -32,10 +36,12 @@ impl Request {
     /// # Errors
     /// [`BufferFull`] where a text is longer than MQTT allows.
     pub fn encode<B: Buffer>(&self, out: &mut B) -> Result<(), BufferFull> {
+        let peering = Peering { node: None, features: self.features }.to_string();
         let properties = [
             Property::SessionExpiryInterval(u32::MAX),
             Property::ReceiveMaximum(self.receive_maximum),
             Property::MaximumPacketSize(self.packet_bytes_max),
+            Property::UserProperty(peering::KEY, &peering),
         ];
         let properties = match self.version {
             ProtocolVersion::V5 => Properties::list(&properties),
@@ -80,6 +86,8 @@ pub struct Peer {
     pub keep_alive_s: u16,
     /// How long it keeps the session without a connection, in seconds; `u32::MAX`: for ever.
     pub session_expiry_s: u32,
+    /// What it said as an Outpost, with the features that it granted; none: it is of another make.
+    pub peering: Option<Peering>,
 }
 
 impl Peer {
@@ -107,6 +115,10 @@ impl Peer {
             retain_available: granted.retain_available() != Some(0),
             keep_alive_s: granted.server_keep_alive_s().unwrap_or(request.keep_alive_s),
             session_expiry_s: granted.session_expiry_interval_s().unwrap_or(u32::MAX),
+            peering: Peering::of(granted).map(|peering| Peering {
+                features: peering.features.common(request.features),
+                ..peering
+            }),
         })
     }
 }

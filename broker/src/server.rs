@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use outpost_bridge::config::BridgeConfig;
 use outpost_bridge::connect::{Connector, remote_connector};
+use outpost_bridge::peering::Features;
 use outpost_bridge::status::BridgeStatus;
 use outpost_protocol::{QoS, RetainHandling, SubscribeFilter, SubscriptionOptions};
 use tokio::net::TcpListener;
@@ -274,6 +275,7 @@ fn restore(
         topic_classes: config.store.topics.clone(),
         queues: config.queues.clone(),
         sys_interval_s: config.sys.interval_s,
+        features: Features::default(),
         version: VERSION,
         seed: seed(),
     };

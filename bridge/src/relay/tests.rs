@@ -88,6 +88,7 @@ impl World {
             keep_alive_s: 60,
             receive_maximum,
             packet_bytes_max: 1 << 20,
+            features: Default::default(),
         };
         let mut connect = Output::default();
         request.encode(&mut connect).expect("short");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use outpost_bridge::peering::{self, Peering};
 use outpost_protocol::{
     ConnAck, Connect, KeepAliveWatch, Properties, Property, ProtocolVersion, QoS, ReasonCode,
     SubscribeFilter,
@@ -150,6 +151,7 @@ impl Broker {
             // Absent: 1, [MQTT-3.1.2-29].
             wants_reasons: connect.version == ProtocolVersion::V5
                 && properties.request_problem_information() != Some(0),
+            bridge: Peering::of(properties).map(|p| p.features.common(self.settings.features)),
             topic_alias_maximum_out: alias_maximum.min(limits.topic_alias_maximum_out),
             topic_aliases: Vec::new(),
             outputs: Vec::new(),
@@ -368,6 +370,11 @@ impl Broker {
         list.extend(granted.response_information.as_deref().map(Property::ResponseInformation));
         list.extend_from_slice(authentication);
         let connection = &self.connections[id.index()];
+        let peering = connection.bridge.map(|features| {
+            let node = Some(self.node);
+            Peering { node, features }.to_string()
+        });
+        list.extend(peering.as_deref().map(|words| Property::UserProperty(peering::KEY, words)));
         let connack = ConnAck {
             session_present: granted.session_present,
             reason: ReasonCode::Success,

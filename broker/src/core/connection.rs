@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use outpost_bridge::peering::Features;
 use outpost_protocol::{KeepAliveWatch, ProtocolVersion};
 
 use super::message::Topic;
@@ -47,6 +48,8 @@ pub(super) struct Connection {
     pub keep_alive: KeepAliveWatch,
     pub maximum_packet_size: u32,
     pub wants_reasons: bool,
+    /// It is the bridge of an Outpost, and was granted this.
+    pub bridge: Option<Features>,
     pub topic_alias_maximum_out: u16,
     /// Topics by alias, as the client set them. Empty until the first.
     pub topic_aliases: Vec<Option<Topic>>,

@@ -75,6 +75,7 @@ use std::sync::Arc;
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use hashbrown::HashMap;
+use outpost_bridge::peering::{Features, NodeId};
 use outpost_protocol::{Ack, DecodeError, Packet, ProtocolVersion, ReasonCode};
 use slab::Slab;
 
@@ -119,6 +120,8 @@ pub struct Settings {
     /// What is promised of the messages of which topics: the first class that takes a topic decides;
     /// all others are durable.
     pub topic_classes: Vec<TopicClass>,
+    /// What bridges of other Outposts may be granted.
+    pub features: Features,
     /// How often `$SYS` is published, in seconds; 0: never.
     pub sys_interval_s: u32,
     /// What `$SYS/broker/version` says.
@@ -143,6 +146,8 @@ pub enum Handled {
 #[derive(Debug)]
 pub struct Broker {
     settings: Settings,
+    /// The name of this broker among those that bridges join.
+    node: NodeId,
     connections: Slab<Connection>,
     sessions: Slab<Session>,
     clients: HashMap<Arc<str>, SessionKey, SeedableRandomState>,
@@ -234,6 +239,7 @@ impl Broker {
             counters: Counters::default(),
             store_lost: Some(0),
             store_file_bytes: 0,
+            node: NodeId(settings.seed),
             started_at: now,
             draws: 0,
             #[cfg(feature = "seeded-bugs")]
@@ -391,6 +397,7 @@ impl Broker {
             wants_reasons: connection.wants_reasons,
             maximum_packet_size: connection.maximum_packet_size,
             topic_alias_maximum: connection.topic_alias_maximum_out,
+            bridge: connection.bridge,
         })
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use outpost_bridge::peering::Features;
 use outpost_protocol::{
     Buffer, BufferFull, Packet, PacketId, Properties, Property, ProtocolVersion, PubAck, PubComp,
     PubRec, PubRel, Publish, QoS, ReasonCode,
@@ -97,6 +98,8 @@ pub struct EncoderOptions {
     pub maximum_packet_size: u32,
     /// Topic aliases that may be set.
     pub topic_alias_maximum: u16,
+    /// It is the bridge of an Outpost, and was granted this.
+    pub bridge: Option<Features>,
 }
 
 impl Encoder {

@@ -1,5 +1,6 @@
 //! What a seed decides before anything happens: limits, policies, faults, who the clients are.
 
+use outpost_bridge::peering::Features;
 use outpost_broker::core::limits::{Limits, QueueFull};
 use outpost_broker::core::{CommitPolicy, Durability, Settings, TopicClass};
 use outpost_broker::store::StoreOptions;
@@ -153,6 +154,7 @@ fn settings(seed: u64, draw: &mut Draw) -> Settings {
         sys_interval_s: draw.of(&[0, 0, 10]),
         topic_classes: topic_classes(draw),
         queues: Vec::new(),
+        features: Features::default(),
         version: "simulated",
         seed,
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use outpost_bridge::peering::Features;
 use outpost_protocol::{
     Connect, Disconnect, Packet, PacketId, Properties, Property, ProtocolVersion, PubAck, PubComp,
     PubRec, PubRel, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter, SubscribeFilters,
@@ -180,6 +181,7 @@ pub(super) fn settings(limits: Limits) -> Settings {
         topic_classes: Vec::new(),
         queues: Vec::new(),
         sys_interval_s: 0,
+        features: Features::default(),
         version: "test",
         seed: 7,
     }

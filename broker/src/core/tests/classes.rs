@@ -1,5 +1,6 @@
 //! What is promised of the messages of a topic, and what a power cut may take of them.
 
+use outpost_bridge::peering::Features;
 use outpost_protocol::{Packet, Publish, QoS, ReasonCode};
 
 use super::bed::{Bed, Got, QOS_1, QOS_2, publish, v5};
@@ -20,6 +21,7 @@ fn settings(flash_budget_per_day: u64) -> Settings {
         ],
         queues: Vec::new(),
         sys_interval_s: 0,
+        features: Features::default(),
         version: "test",
         seed: 7,
     }

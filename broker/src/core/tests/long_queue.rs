@@ -1,6 +1,7 @@
 //! Queues that are longer than what memory holds of them: their messages come back from the store in
 //! order, whatever happens meanwhile; and what is dropped of them, by count, age and topic.
 
+use outpost_bridge::peering::Features;
 use outpost_protocol::{
     Connect, Disconnect, Packet, Properties, Property, Publish, ReasonCode, SubscribeFilter,
     SubscriptionOptions,
@@ -240,6 +241,7 @@ fn with_class(full: QueueFull, messages_max: u32, age_max_s: u32) -> Bed {
         queues: vec![QueueClass { client_id: "s*".into(), policy }],
         commit: CommitPolicy::default(),
         sys_interval_s: 0,
+        features: Features::default(),
         version: "test",
         seed: 7,
     })

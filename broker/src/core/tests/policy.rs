@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::bed::{Bed, EXPIRY_S, Got, QOS_1, publish, v5};
 use crate::core::limits::Limits;
 use crate::core::{CommitPolicy, ConnId, Durability, Event, Settings, TopicClass};
+use outpost_bridge::peering::Features;
 use outpost_protocol::{Connect, Packet, Properties, Property, Publish, QoS, ReasonCode};
 
 /// A subscriber to `t`, a publisher, and nothing to commit for a while.
@@ -15,6 +16,7 @@ fn bed(policy: CommitPolicy) -> (Bed, ConnId, ConnId) {
         topic_classes: Vec::new(),
         queues: Vec::new(),
         sys_interval_s: 0,
+        features: Features::default(),
         version: "test",
         seed: 7,
     });

@@ -1,5 +1,6 @@
 //! What a message keeps on its way, and what each receiver gets added.
 
+use outpost_bridge::peering::Features;
 use outpost_protocol::{Packet, Properties, Property, Publish, SubscriptionOptions};
 
 use super::bed::{Bed, Got, QOS_0, QOS_1, QOS_2, publish, v311};
@@ -123,6 +124,7 @@ fn sys_topics_are_retained_and_never_stored() {
         topic_classes: Vec::new(),
         queues: Vec::new(),
         sys_interval_s: 10,
+        features: Features::default(),
         version: "outpost 1",
         seed: 1,
     };

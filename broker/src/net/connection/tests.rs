@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
+use outpost_bridge::peering::Features;
 use outpost_protocol::{
     Connect, Properties, Property, Publish, QoS, Subscribe, SubscribeFilter, SubscribeFilters,
     SubscriptionOptions,
@@ -41,6 +42,7 @@ fn shared() -> Arc<Shared> {
         topic_classes: Vec::new(),
         queues: Vec::new(),
         sys_interval_s: 0,
+        features: Features::default(),
         version: "test",
         seed: 1,
     };
