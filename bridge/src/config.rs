@@ -57,6 +57,10 @@ pub struct BridgeConfig {
     /// wait, after which the link is given up and made anew, 1 to 3600.
     #[serde(default = "default_ack_timeout_s")]
     pub ack_timeout_s: u16,
+    /// Whether a remote broker of another make gets the user property `outpost-origin` with each
+    /// message: 60 bytes that stop loops through it. Other Outposts always get it.
+    #[serde(default = "default_origin")]
+    pub origin: bool,
     /// What is forwarded, 1 to [`TOPICS_MAX`] tables. The first that fits a topic decides.
     #[serde(default)]
     pub topic: Vec<TopicConfig>,
@@ -395,6 +399,10 @@ fn default_reconnect_max_ms() -> u64 {
 
 fn default_ack_timeout_s() -> u16 {
     60
+}
+
+fn default_origin() -> bool {
+    true
 }
 
 fn default_qos() -> u8 {

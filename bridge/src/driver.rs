@@ -281,6 +281,7 @@ impl Driver {
             peers,
             subscribe,
             sweep,
+            tells_origin: self.config.origin,
             ack_timeout_ms: u64::from(self.config.ack_timeout_s) * 1000,
             packet_bytes_max: self.config.packet_bytes_max,
         }

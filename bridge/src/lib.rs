@@ -26,6 +26,7 @@
 //!   of these knows a clock, a socket or a random source.
 //! - [`connect`]: TCP, TLS, or any other byte stream; inside the broker the local end is one in
 //!   memory. `end`, `link`, `driver`: the thin part that moves bytes and waits. [`run`] is the door.
+//! - [`origin`]: where a message comes from, against loops and repetitions.
 //! - [`peering`]: how two Outposts know each other, and what they agree on.
 //! - [`status`]: what it is doing, for others to read.
 //!
@@ -49,6 +50,7 @@ pub mod link_error;
 pub mod mapping;
 #[cfg(test)]
 mod model;
+pub mod origin;
 pub mod output;
 pub mod peering;
 pub mod relay;

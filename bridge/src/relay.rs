@@ -68,6 +68,8 @@ pub struct Plan {
     pub subscribe: PerSide<bool>,
     /// The end whose session holds identifiers of exchanges that the other end has forgotten.
     pub sweep: Option<Side>,
+    /// Whether a broker of another make is told where messages come from.
+    pub tells_origin: bool,
     /// How long acknowledgements and writes may make no progress, in milliseconds.
     pub ack_timeout_ms: u64,
     /// The largest packet that is taken from an end.
@@ -161,6 +163,7 @@ pub struct Relay {
     watches: PerSide<Watch>,
     subscribing: PerSide<Subscribing>,
     sweep: Option<Sweep>,
+    tells_origin: bool,
     ack_timeout_ms: u64,
     output_bytes_max: usize,
     counts: Counts,
@@ -177,7 +180,8 @@ pub struct Relay {
 impl Relay {
     /// A relay between two brokers that have both answered CONNECT. It subscribes at once.
     pub fn new(plan: Plan, now_ms: u64, out: &mut Outputs) -> Self {
-        let Plan { mapping, peers, subscribe, sweep, ack_timeout_ms, packet_bytes_max } = plan;
+        let Plan { mapping, peers, subscribe, sweep, tells_origin, .. } = plan;
+        let Plan { ack_timeout_ms, packet_bytes_max, .. } = plan;
         let watch = |side| Watch::new(side, peers[side].keep_alive_s, ack_timeout_ms, now_ms);
         let mut relay = Self {
             watches: PerSide::from_fn(watch),
@@ -186,6 +190,7 @@ impl Relay {
             flows: PerSide::default(),
             subscribing: PerSide::default(),
             sweep: sweep.map(|side| Sweep::new(side, now_ms)),
+            tells_origin,
             ack_timeout_ms,
             output_bytes_max: OUTPUT_BYTES_SOFT + OUTPUT_BYTES_RESERVE + packet_bytes_max as usize,
             counts: Counts::default(),

@@ -107,6 +107,7 @@ fn config(qos: u8) -> BridgeConfig {
         tls: None,
         inflight_max: 10,
         packet_bytes_max: 1 << 20,
+        origin: true,
         reconnect_min_ms: 10,
         reconnect_max_ms: 60_000,
         ack_timeout_s: 60,

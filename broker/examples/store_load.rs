@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outpost_bridge::peering::NodeId;
 use outpost_broker::core::change::{
-    Batch, QueuedMessage, Restore, Seq, SessionId, SessionRecord, StoredMessage,
+    Batch, OriginRecord, QueuedMessage, Restore, Seq, SessionId, SessionRecord, StoredMessage,
     SubscriptionRecord, Target,
 };
 use outpost_broker::core::message::Message;
@@ -131,6 +132,8 @@ impl Restore for Counted {
     fn retained(&mut self, _: Arc<Message>) {
         self.0 += 1;
     }
+
+    fn origin(&mut self, _: NodeId, _: OriginRecord) {}
 
     fn message(&mut self, _: Seq, _: &StoredMessage<'_>) {
         self.0 += 1;

@@ -248,11 +248,12 @@ fn open(config: &Config, clock: Clock) -> Result<(RedbStore, Broker), ServerErro
 fn tell(salvaged: &Salvaged) {
     let Salvaged { set_aside, found } = salvaged;
     let kept_as = set_aside.display();
-    let Found { sessions, subscriptions, retained, messages, damaged_pages } = found;
+    let Found { sessions, subscriptions, retained, origins, messages, damaged_pages } = found;
     let told = [
         ("sessions", sessions),
         ("subscriptions", subscriptions),
         ("retained messages", retained),
+        ("origins of bridged messages", origins),
         ("queued messages", messages),
     ];
     for (rows, Count { kept, lost }) in told {

@@ -4,6 +4,7 @@ use outpost_protocol::{Packet, Properties, Property, PubAck, PubRec, Publish, Qo
 
 use super::{OUTPUT_BYTES_SOFT, Relay, protocol_error, put};
 use crate::link_error::LinkError;
+use crate::origin::{self, Origin, is_origin};
 use crate::output::{Output, Outputs};
 use crate::side::Side;
 
@@ -37,6 +38,11 @@ impl Relay {
         // [MQTT-3.2.2-11]
         let qos = publish.qos.min(peer.maximum_qos);
         let acknowledged = qos != QoS::AtMostOnce;
+        let told = match (peer.peering, self.peers[from].peering) {
+            (None, _) if !self.tells_origin => Told::Nothing,
+            (_, None) => Told::NoNumber,
+            _ => Told::All,
+        };
         let forwarded = Publish {
             dup: publish.dup && acknowledged,
             qos,
@@ -44,7 +50,7 @@ impl Relay {
             retain: publish.retain && peer.retain_available,
             topic: &self.mapped,
             packet_id: publish.packet_id.filter(|_| acknowledged),
-            properties: forwarded_properties(publish.properties, &mut self.properties),
+            properties: forwarded_properties(publish.properties, told, &mut self.properties),
             payload: publish.payload,
         };
         // [MQTT-3.2.2-15]
@@ -97,16 +103,36 @@ impl Relay {
     }
 }
 
+/// What is told of the origin of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    All,
+    /// It comes from a broker of another make, whose clients can write there what they like: by a
+    /// number they could have messages of others taken for repetitions.
+    NoNumber,
+    Nothing,
+}
+
 /// All properties but those that belong to one connection or one subscription. They are forwarded
-/// in wire form; `scratch` is used where something has to be left out.
-fn forwarded_properties<'a>(properties: Properties<'a>, scratch: &'a mut Output) -> Properties<'a> {
-    if properties.is_empty() || properties.subscription_identifier().is_none() {
+/// in wire form; `scratch` is used where something has to be changed.
+fn forwarded_properties<'a>(
+    properties: Properties<'a>,
+    told: Told,
+    scratch: &'a mut Output,
+) -> Properties<'a> {
+    let is_local =
+        |property: &Property<'_>| matches!(property, Property::SubscriptionIdentifier(_));
+    let changes =
+        |property: Property<'_>| is_local(&property) || told != Told::All && is_origin(&property);
+    if properties.is_empty() || !properties.iter().any(changes) {
         return properties;
     }
+    let origin = Origin::of(&properties).and_then(|origin| match told {
+        Told::All => Some(origin),
+        Told::NoNumber => Some(Origin { number: None, ..origin }),
+        Told::Nothing => None,
+    });
     scratch.advance(scratch.len());
-    let kept = |property: &Property<'_>| !matches!(property, Property::SubscriptionIdentifier(_));
-    for property in properties.iter().filter(kept) {
-        property.encode(scratch).expect("an output grows, and the property came from the wire");
-    }
+    origin::write(properties.iter().filter(|p| !is_local(p)), origin, scratch);
     Properties::encoded(scratch.pending())
 }

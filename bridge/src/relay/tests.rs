@@ -71,6 +71,7 @@ impl World {
             peers,
             subscribe: PerSide::from_fn(|_| true),
             sweep: self.sweep_left,
+            tells_origin: true,
             ack_timeout_ms: 60_000,
             packet_bytes_max: 1 << 20,
         };

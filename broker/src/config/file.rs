@@ -113,6 +113,8 @@ pub(super) struct FileLimits {
     pub(super) maximum_qos: Key<Int>,
     pub(super) store_backlog_bytes_max: Key<Bytes>,
     pub(super) queue_full_wait_ms: Key<Int>,
+    pub(super) bridge_hops_max: Key<Int>,
+    pub(super) bridge_origins_max: Key<Int>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -249,6 +249,8 @@ impl Check<'_, '_> {
             maximum_qos: self.maximum_qos(&file.maximum_qos, default.maximum_qos),
             store_backlog_bytes_max: bytes!(store_backlog_bytes_max, 64 * KIB..=TIB),
             queue_full_wait_ms: int!(queue_full_wait_ms, 0..=3_600_000),
+            bridge_hops_max: int!(bridge_hops_max, 1..=255),
+            bridge_origins_max: int!(bridge_origins_max, 1..=100_000),
         }
     }
 

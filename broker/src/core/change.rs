@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::sync::Arc;
 
+use outpost_bridge::peering::NodeId;
 use outpost_protocol::{QoS, RetainHandling};
 use siphasher::sip::SipHasher13;
 
@@ -38,10 +39,29 @@ pub struct Batch {
     pub subscriptions: BTreeMap<(SessionId, Arc<str>), Option<SubscriptionRecord>>,
     /// Retained messages.
     pub retained: BTreeMap<Topic, Option<Arc<Message>>>,
+    /// The messages of other brokers that came here, by broker.
+    pub origins: BTreeMap<NodeId, Option<OriginRecord>>,
+    /// The name of this broker, where the store has none yet.
+    pub node: Option<NodeId>,
     /// The lowest sequence number not yet given away.
     pub next_seq: Seq,
     /// The lowest session number not yet given away.
     pub next_session: u32,
+}
+
+/// How many message numbers the store keeps ahead of those that are in use: a restart skips at most as
+/// many.
+pub const SEQ_STEP: u64 = 1 << 20;
+
+/// Where the mark of the store stands once `next_seq` is stored: a restart gives away no number below
+/// it. It stays half a step ahead, because numbers leave the broker over bridges before a row has them,
+/// or without there ever being one: none of them may come again.
+pub fn seq_mark(mark: Seq, next_seq: Seq) -> Seq {
+    if next_seq.0.saturating_add(SEQ_STEP / 2) > mark.0 {
+        Seq(next_seq.0.saturating_add(SEQ_STEP))
+    } else {
+        mark
+    }
 }
 
 impl Batch {
@@ -52,6 +72,7 @@ impl Batch {
             + self.sessions.len()
             + self.subscriptions.len()
             + self.retained.len()
+            + self.origins.len()
     }
 }
 
@@ -111,6 +132,13 @@ pub struct InflightRecord {
     pub seq: Option<Seq>,
 }
 
+/// The messages of another broker that came here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginRecord {
+    /// Their numbers there: first and last of each range, ascending, with a gap between any two.
+    pub numbers: Vec<(u64, u64)>,
+}
+
 /// A will.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WillRecord {
@@ -140,7 +168,7 @@ pub struct SubscriptionRecord {
 }
 
 /// Takes what a store holds at the start, in this order: sessions, subscriptions, retained messages,
-/// messages; each by its key, ascending.
+/// origins, messages; each by its key, ascending.
 pub trait Restore {
     /// A session.
     fn session(&mut self, id: SessionId, record: SessionRecord);
@@ -150,6 +178,9 @@ pub trait Restore {
 
     /// A retained message.
     fn retained(&mut self, message: Arc<Message>);
+
+    /// The messages of another broker that came here.
+    fn origin(&mut self, node: NodeId, record: OriginRecord);
 
     /// A message that waits, or waited: its sessions may be gone or done with it, and the message may
     /// have been removed besides. Its payload is read when it is needed, through a `StoreReader`.
@@ -187,6 +218,8 @@ pub struct Numbers {
     pub next_seq: Seq,
     /// The lowest session number not yet given away.
     pub next_session: u32,
+    /// The name of this broker; none: the store has none yet.
+    pub node: Option<NodeId>,
 }
 
 /// A hash of a topic that is the same in every run and version, for it is stored: SipHash-1-3 with a

@@ -78,7 +78,10 @@ impl Broker {
         let granted = self.attach(now, id, key, connect, session_present, assigned);
         self.touch_session(now, key);
         // What the CONNACK says of the session has to be true after a crash as well.
-        let after = self.pending.gone_after(now, &client_id);
+        let mut after = self.pending.gone_after(now, &client_id);
+        if self.connections[id.index()].bridge.is_some() {
+            after = after.max(self.origins_known_after(now));
+        }
         self.send_connack(id, after, &granted, authentication);
         self.push_connected_event(id, &client_id, session_present);
         if self.connections[id.index()].parked.is_empty() {
@@ -297,7 +300,8 @@ impl Broker {
             _ if connect.clean_start => 0,
             _ => u32::MAX,
         };
-        let is_internal = self.connections[id.index()].peer.is_internal;
+        let connection = &self.connections[id.index()];
+        let (is_internal, is_bridge) = (connection.peer.is_internal, connection.bridge.is_some());
         let expiry_s =
             if is_internal { wanted_s } else { wanted_s.min(limits.session_expiry_max_s) };
         let keep_alive_s = match limits.keep_alive_max_s {
@@ -313,7 +317,9 @@ impl Broker {
         session.sweep = None;
         session.expiry_interval_s = expiry_s;
         session.expires_at = None;
-        session.window = receive_maximum.min(limits.inflight_max).max(1);
+        // A bridge knows what both brokers take, and may be far away.
+        let inflight_max = if is_bridge { u16::MAX } else { limits.inflight_max };
+        session.window = receive_maximum.min(inflight_max).max(1);
         session.will = connect.will.as_ref().map(|w| Box::new(will::record(w)));
         let received_before = session.received.len();
         let client_id = session.client_id.clone();

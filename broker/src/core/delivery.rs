@@ -35,6 +35,7 @@ impl Broker {
         message: &Arc<Message>,
         retain: bool,
         subscription_ids: Option<Arc<[u32]>>,
+        number: Option<Seq>,
     ) {
         let Some(id) = self.sessions[key as usize].connection else { return };
         let output_bytes_max = u64::from(self.settings.limits.output_bytes_max);
@@ -53,9 +54,11 @@ impl Broker {
             dup: false,
             retain,
             subscription_ids,
+            number,
         };
         if connection.maximum_packet_size != u32::MAX
-            && delivery.encoded_len_max() > u64::from(connection.maximum_packet_size)
+            && delivery.encoded_len_max(connection.bridge.is_some())
+                > u64::from(connection.maximum_packet_size)
         {
             self.count_drop(key, Drop::TooLarge);
             return;
@@ -108,12 +111,24 @@ impl Broker {
         message: &Arc<Message>,
         targets: Vec<Target>,
     ) -> Seq {
-        if message.is_volatile() {
-            return self.reside(now, message, targets);
-        }
-        let (seq, row) = self.new_row(now, message, targets);
-        self.pending.put_message(seq, row);
+        let seq = self.next_number();
+        self.store_message_as(now, seq, message, targets);
         seq
+    }
+
+    /// The same, where it has been given its number.
+    pub(super) fn store_message_as(
+        &mut self,
+        now: Instant,
+        seq: Seq,
+        message: &Arc<Message>,
+        targets: Vec<Target>,
+    ) {
+        if message.is_volatile() {
+            return self.reside_as(now, seq, message, targets);
+        }
+        let row = self.new_row(now, seq, message, targets);
+        self.pending.put_message(seq, row);
     }
 
     /// Keeps a message for sessions in memory, where it is found by its number. The number.
@@ -123,24 +138,35 @@ impl Broker {
         message: &Arc<Message>,
         targets: Vec<Target>,
     ) -> Seq {
-        let (seq, row) = self.new_row(now, message, targets);
+        let seq = self.next_number();
+        self.reside_as(now, seq, message, targets);
+        seq
+    }
+
+    fn reside_as(&mut self, now: Instant, seq: Seq, message: &Arc<Message>, targets: Vec<Target>) {
+        let row = self.new_row(now, seq, message, targets);
         self.resident_bytes += message.bytes();
         self.resident.insert(seq, row);
+    }
+
+    /// The number of the next message.
+    pub(super) fn next_number(&mut self) -> Seq {
+        let seq = self.next_seq;
+        self.next_seq = Seq(seq.0 + 1);
         seq
     }
 
     fn new_row(
         &mut self,
         now: Instant,
+        seq: Seq,
         message: &Arc<Message>,
         targets: Vec<Target>,
-    ) -> (Seq, QueuedMessage) {
-        let seq = self.next_seq;
-        self.next_seq = Seq(seq.0 + 1);
+    ) -> QueuedMessage {
         let sessions = u32::try_from(targets.len()).expect("fewer targets than sessions");
         let (bytes, expires_at) = (message.bytes(), message.expires_at);
         self.ledger.insert(seq, Entry { bytes, arrived_at: now, expires_at, sessions });
-        (seq, QueuedMessage { message: message.clone(), arrived_at: Some(now), targets })
+        QueuedMessage { message: message.clone(), arrived_at: Some(now), targets }
     }
 
     /// Sends from the queue while the window is open.
@@ -295,7 +321,7 @@ impl Broker {
         let subscription_ids: Option<Arc<[u32]>> =
             subscription.subscription_id.map(|id| [id].into());
         if qos == QoS::AtMostOnce {
-            self.send_at_most_once(key, message, true, subscription_ids);
+            self.send_at_most_once(key, message, true, subscription_ids, None);
             return;
         }
         let queued = Queued {
@@ -337,7 +363,9 @@ impl Broker {
         match &inflight.content {
             Content::Message(queued) => {
                 // [MQTT-3.3.1-1]: perhaps it was parked and never left; DUP does no harm then.
-                let output = Output::Publish(queued.delivery(packet_id, true));
+                let mut delivery = queued.delivery(packet_id, true);
+                delivery.number = delivery.number.filter(|seq| self.pending.is_reserved(*seq));
+                let output = Output::Publish(delivery);
                 // Its identifier may not be durable yet, if the connection changed in between.
                 let waits = is_durable && queued.qos == QoS::ExactlyOnce;
                 self.counters.messages_sent += 1;
@@ -361,6 +389,7 @@ impl Broker {
         if reuses_id {
             delivery.packet_id = session.oldest_in_flight();
         }
+        delivery.number = delivery.number.and_then(|seq| self.told_number(now, id, seq));
         let output = Output::Publish(delivery);
         self.counters.messages_sent += 1;
         let mut after = 0;
@@ -380,7 +409,8 @@ impl Broker {
         if maximum == u32::MAX {
             return false;
         }
-        queued.delivery(PacketId::MIN, false).encoded_len_max() > u64::from(maximum)
+        let delivery = queued.delivery(PacketId::MIN, false);
+        delivery.encoded_len_max(connection.bridge.is_some()) > u64::from(maximum)
     }
 
     /// Wakes who waits for room in the queue of a session.

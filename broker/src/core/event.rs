@@ -74,6 +74,15 @@ pub enum Event {
         /// Its sequence number.
         number: u64,
     },
+    /// A message that came over a bridge had been here before, or had crossed too many bridges.
+    Loop {
+        /// Its topic.
+        topic: Box<str>,
+        /// Bridges that it had crossed.
+        hops: u8,
+        /// How often since it was told last.
+        times: u64,
+    },
     /// A message was not taken, or dropped, for want of room.
     Full {
         /// Whose queue or which table.

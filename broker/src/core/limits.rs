@@ -128,6 +128,11 @@ pub struct Limits {
     /// How long a 3.1 or 3.1.1 publisher may be made to wait for room in a full queue before its
     /// connection is closed, so that two clients that wait for each other come free again.
     pub queue_full_wait_ms: u64,
+    /// Bridges that a message may have crossed; one that crossed more is dropped as going round.
+    pub bridge_hops_max: u8,
+    /// Other brokers whose messages are remembered, so that none is taken twice. Worst case: 16 KiB
+    /// each. The one that was silent for longest makes room for a new one.
+    pub bridge_origins_max: u32,
 }
 
 impl Limits {
@@ -172,6 +177,8 @@ impl Default for Limits {
             maximum_qos: QoS::ExactlyOnce,
             store_backlog_bytes_max: 8 << 20,
             queue_full_wait_ms: 60_000,
+            bridge_hops_max: 8,
+            bridge_origins_max: 1_000,
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | `delivery` | a session's window, its queue, and what goes to its connection |
 //! | `overflow`, `last_per_topic` | full queues, messages that wait for too long, what is dropped |
 //! | `load` | messages of long queues, back from the store when their turn comes |
+//! | `origins` | messages that came over bridges: loops, and what came before |
 //! | `acknowledge` | PUBACK, PUBREC, PUBREL, PUBCOMP of both halves |
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE, retained messages for new subscriptions |
 //! | `pending`, `policy` | the open batch, when it is due, and what that may cost |
@@ -45,6 +46,7 @@ mod ledger;
 pub mod limits;
 mod load;
 pub mod message;
+pub mod origins;
 pub mod output;
 mod overflow;
 mod parked;
@@ -70,6 +72,7 @@ mod will;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use foldhash::SharedSeed;
@@ -77,6 +80,7 @@ use foldhash::fast::SeedableRandomState;
 use hashbrown::HashMap;
 use outpost_bridge::peering::{Features, NodeId};
 use outpost_protocol::{Ack, DecodeError, Packet, ProtocolVersion, ReasonCode};
+use siphasher::sip::SipHasher13;
 use slab::Slab;
 
 pub use bug::Bug;
@@ -93,6 +97,7 @@ use change::{QueuedMessage, Seq, SessionId};
 use connection::Connection;
 use ledger::Ledger;
 use limits::{Limits, QueueClass, QueuePolicy};
+use origins::Origins;
 use output::{EncoderOptions, Output};
 use pending::Pending;
 use queue::HeadSize;
@@ -148,6 +153,8 @@ pub struct Broker {
     settings: Settings,
     /// The name of this broker among those that bridges join.
     node: NodeId,
+    origins: Origins,
+    loops: Throttle,
     connections: Slab<Connection>,
     sessions: Slab<Session>,
     clients: HashMap<Arc<str>, SessionKey, SeedableRandomState>,
@@ -239,7 +246,9 @@ impl Broker {
             counters: Counters::default(),
             store_lost: Some(0),
             store_file_bytes: 0,
-            node: NodeId(settings.seed),
+            node: node_of(settings.seed),
+            origins: Origins::default(),
+            loops: Throttle::default(),
             started_at: now,
             draws: 0,
             #[cfg(feature = "seeded-bugs")]
@@ -397,7 +406,7 @@ impl Broker {
             wants_reasons: connection.wants_reasons,
             maximum_packet_size: connection.maximum_packet_size,
             topic_alias_maximum: connection.topic_alias_maximum_out,
-            bridge: connection.bridge,
+            bridge: connection.bridge.map(|features| (self.node, features)),
         })
     }
 
@@ -469,4 +478,11 @@ impl Broker {
     fn is_v5(&self, id: ConnId) -> bool {
         self.connections.get(id.index()).is_some_and(|c| c.version == ProtocolVersion::V5)
     }
+}
+
+/// The name of a broker that has none yet. Others are told of it, and must not learn the seed by it.
+fn node_of(seed: u64) -> NodeId {
+    let mut hasher = SipHasher13::new_with_keys(seed, 0);
+    hasher.write(b"node");
+    NodeId(hasher.finish())
 }

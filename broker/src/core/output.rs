@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use outpost_bridge::peering::Features;
+use outpost_bridge::origin::{self, Origin};
+use outpost_bridge::peering::{Features, NodeId};
 use outpost_protocol::{
     Buffer, BufferFull, Packet, PacketId, Properties, Property, ProtocolVersion, PubAck, PubComp,
     PubRec, PubRel, Publish, QoS, ReasonCode,
 };
 
+use super::change::Seq;
 use super::message::{Message, Topic};
 use super::time::Instant;
 
@@ -60,6 +62,8 @@ pub struct Delivery {
     pub retain: bool,
     /// Subscription identifiers of this client.
     pub subscription_ids: Option<Arc<[u32]>>,
+    /// Its number at this broker, for bridges: no other message ever has it.
+    pub number: Option<Seq>,
 }
 
 /// Encodes what one connection is to get. It belongs to the connection's task.
@@ -73,6 +77,10 @@ pub struct Encoder {
     aliases: HashMap<Topic, u16, RandomState>,
     /// Properties of the packet being encoded; kept for its memory.
     list: Vec<Property<'static>>,
+    /// This broker, where messages to the client tell where they come from: it is a bridge.
+    node: Option<NodeId>,
+    /// Properties with an origin; kept for its memory.
+    with_origin: outpost_bridge::output::Output,
 }
 
 /// Bytes that grow: the buffer of everything that is written to a socket.
@@ -98,8 +106,8 @@ pub struct EncoderOptions {
     pub maximum_packet_size: u32,
     /// Topic aliases that may be set.
     pub topic_alias_maximum: u16,
-    /// It is the bridge of an Outpost, and was granted this.
-    pub bridge: Option<Features>,
+    /// It is the bridge of an Outpost: the name of this broker, and what the bridge was granted.
+    pub bridge: Option<(NodeId, Features)>,
 }
 
 impl Encoder {
@@ -112,6 +120,8 @@ impl Encoder {
             topic_alias_maximum: options.topic_alias_maximum,
             aliases: HashMap::default(),
             list: Vec::new(),
+            node: options.bridge.map(|(node, _)| node),
+            with_origin: Default::default(),
         }
     }
 
@@ -165,7 +175,17 @@ impl Encoder {
             Some(Alias::New(alias)) => list.push(Property::TopicAlias(alias)),
             None => {}
         }
-        let encoded = message.properties().as_encoded();
+        self.with_origin.advance(self.with_origin.len());
+        if let Some(node) = self.node {
+            let properties = message.properties();
+            let own = || Origin { node, number: delivery.number.map(|seq| seq.0), hops: 0 };
+            let origin = Origin::of(&properties).unwrap_or_else(own).hopped();
+            origin::write(properties.iter(), Some(origin), &mut self.with_origin);
+        }
+        let encoded = match self.node {
+            Some(_) => self.with_origin.pending(),
+            None => message.properties().as_encoded(),
+        };
         let properties = Properties::encoded_and_list(encoded, &list);
         Self::publish(delivery, topic, properties).encode(self.version, out).expect(FITS);
         self.list = list;
@@ -197,7 +217,7 @@ impl Encoder {
         if self.maximum_packet_size != u32::MAX {
             // Instead of a short topic, or with its topic, an alias makes the packet longer.
             let saved = if known.is_some() { topic.len() as u64 } else { 0 };
-            let len = delivery.encoded_len_max() - saved + ALIAS_LEN_MAX;
+            let len = delivery.encoded_len_max(self.node.is_some()) - saved + ALIAS_LEN_MAX;
             if len > u64::from(self.maximum_packet_size) {
                 return None;
             }
@@ -279,12 +299,14 @@ pub(super) fn reason_text(reason: ReasonCode) -> &'static str {
 }
 
 impl Delivery {
-    /// The size of the PUBLISH for a 5.0 client, without a topic alias: at most this.
-    pub(super) fn encoded_len_max(&self) -> u64 {
+    /// The size of the PUBLISH for a 5.0 client, without a topic alias: at most this. `tells_origin`:
+    /// the client is a bridge.
+    pub(super) fn encoded_len_max(&self, tells_origin: bool) -> u64 {
         let ids = self.subscription_ids.as_deref().unwrap_or_default();
         let ids: u64 = ids.iter().map(|id| 1 + var_int_len(u64::from(*id))).sum();
         let expiry = if self.message.expires_at.is_some() { 5 } else { 0 };
-        let properties = self.message.properties().len() as u64 + ids + expiry;
+        let origin = if tells_origin { origin::PROPERTY_BYTES_MAX as u64 } else { 0 };
+        let properties = self.message.properties().len() as u64 + ids + expiry + origin;
         let packet_id = if self.packet_id.is_some() { 2 } else { 0 };
         let body = 2
             + self.message.topic.len() as u64

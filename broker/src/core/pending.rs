@@ -14,8 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use outpost_bridge::peering::NodeId;
+
 use super::Broker;
-use super::change::{Batch, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord};
+use super::change::{
+    Batch, QueuedMessage, SEQ_STEP, Seq, SessionId, SessionRecord, SubscriptionRecord, seq_mark,
+};
 use super::connection::ConnId;
 use super::durability::Durability;
 use super::event::Event;
@@ -61,6 +65,9 @@ pub(super) struct Pending {
     promised_by: Option<Instant>,
     /// The first message of the open batch.
     open_from: Seq,
+    /// The mark of the store: a restart gives away no number below it. And the one under commit.
+    seq_mark: Seq,
+    next_seq_mark: Seq,
     budget: Budget,
     excess_told_at: Option<Instant>,
     last_taken_at: Option<Instant>,
@@ -90,6 +97,8 @@ impl Pending {
             promised: BTreeSet::new(),
             promised_by: None,
             open_from: Seq(0),
+            seq_mark: Seq(0),
+            next_seq_mark: Seq(0),
             budget: Budget::new(policy.flash_budget_per_day),
             excess_told_at: None,
             last_taken_at: None,
@@ -175,6 +184,23 @@ impl Pending {
         if self.awaited.remove(&seq).is_some() && seq >= self.open_from {
             self.urgent(now);
         }
+    }
+
+    /// The mark of a store that was loaded, and the name that it is to keep, if it has none.
+    pub(super) fn begin(&mut self, seq_mark: Seq, node: Option<NodeId>) {
+        (self.seq_mark, self.next_seq_mark) = (seq_mark, seq_mark);
+        self.batch.node = node;
+    }
+
+    /// Whether no restart gives this number away again.
+    pub(super) fn is_reserved(&self, seq: Seq) -> bool {
+        seq < self.seq_mark
+    }
+
+    /// Whether it is time for the mark to move, so that numbers up to this one and many more are
+    /// reserved.
+    pub(super) fn needs_reserve(&self, seq: Seq) -> bool {
+        seq.0 + SEQ_STEP / 4 > self.next_seq_mark.0
     }
 
     /// The number of the open batch.
@@ -350,6 +376,8 @@ impl Broker {
         self.pending.promised_by = None;
         self.pending.open_from = self.next_seq;
         self.pending.last_taken_at = Some(now);
+        batch.origins = self.origins.take_rows();
+        self.pending.next_seq_mark = seq_mark(self.pending.seq_mark, self.next_seq);
         batch.sessions.append(&mut self.dirty_records());
         self.add_stale_rows(now, &mut batch);
         batch.next_seq = self.next_seq;
@@ -373,6 +401,7 @@ impl Broker {
     pub fn handle_committed(&mut self, now: Instant, number: u64, written_bytes: u64) {
         self.end_stall(now);
         self.pending.committed = number;
+        self.pending.seq_mark = self.pending.next_seq_mark;
         self.spend_budget(now, written_bytes);
         if let Some((batch, _)) = self.pending.under_commit.take() {
             for seq in batch.messages.keys() {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use outpost_bridge::origin::is_origin;
 use outpost_protocol::{PacketId, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode};
 
 use super::bug::Bug;
@@ -12,6 +13,7 @@ use super::connection::ConnId;
 use super::durability::Durability;
 use super::event::Event;
 use super::message::{Message, Topic};
+use super::origins::Arrival;
 use super::output::{AckKind, ByteBuffer, Output};
 use super::route::{Origin, Routed};
 use super::time::Instant;
@@ -31,6 +33,7 @@ struct Promised {
     /// Messages for durable sessions; they may be done already.
     messages: Range<Seq>,
     is_retained_stored: bool,
+    is_origin_noted: bool,
     durability: Durability,
 }
 
@@ -85,6 +88,10 @@ impl Broker {
         {
             return Taken::Handled(handled);
         }
+        let origin = match self.check_origin(now, id, session, publish) {
+            Arrival::New(origin) => origin,
+            Arrival::Handled(handled) => return Taken::Handled(handled),
+        };
         let name = topic.as_deref().unwrap_or(publish.topic);
         if levels(name) > usize::from(self.settings.limits.topic_levels_max) {
             return Taken::Handled(match publish.packet_id {
@@ -100,13 +107,16 @@ impl Broker {
         {
             return taken;
         }
-        let message = Arc::new(message(now, topic, publish).with(matches.durability));
+        let is_bridge = self.connections[id.index()].bridge.is_some();
+        let message = message(now, topic, publish, is_bridge).with(matches.durability);
+        let message = Arc::new(message);
         self.counters.messages_received += 1;
         let is_retained_stored = message.retain && self.retain(now, &message);
         let first = self.next_seq;
         let routed = self.route(now, &message, &matches, Origin::Client(session));
         let (messages, durability) = (first..self.next_seq, matches.durability);
-        let promised = Promised { messages, is_retained_stored, durability };
+        let is_origin_noted = self.note_origin(origin);
+        let promised = Promised { messages, is_retained_stored, is_origin_noted, durability };
         self.acknowledge_publish(now, id, session, publish, routed, promised);
         Taken::Handled(Handled::Done)
     }
@@ -380,7 +390,9 @@ impl Broker {
         let Some(packet_id) = publish.packet_id else {
             return;
         };
-        let mut needs_commit = promised.is_retained_stored;
+        // What came over a bridge is not to come again, and its bridge forgets it now.
+        let is_once = promised.is_origin_noted && promised.durability == Durability::Durable;
+        let mut needs_commit = promised.is_retained_stored || is_once;
         if publish.qos == QoS::ExactlyOnce {
             self.sessions[session as usize].received.insert(packet_id);
             if self.sessions[session as usize].is_durable() {
@@ -411,6 +423,25 @@ impl Broker {
         }
     }
 
+    /// Acknowledges a message that is not taken, and was perhaps `taken_before`: as if it had no
+    /// receivers.
+    pub(super) fn acknowledge_dropped(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        session: SessionKey,
+        publish: &Publish<'_>,
+        taken_before: bool,
+    ) {
+        let promised = Promised {
+            messages: self.next_seq..self.next_seq,
+            is_retained_stored: false,
+            is_origin_noted: taken_before,
+            durability: Durability::Durable,
+        };
+        self.acknowledge_publish(now, id, session, publish, Routed::default(), promised);
+    }
+
     fn new_ack(
         &mut self,
         id: ConnId,
@@ -434,7 +465,7 @@ fn ack_kind(qos: QoS) -> AckKind {
     if qos == QoS::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck }
 }
 
-fn message(now: Instant, topic: Topic, publish: &Publish<'_>) -> Message {
+fn message(now: Instant, topic: Topic, publish: &Publish<'_>, is_bridge: bool) -> Message {
     if publish.properties.is_empty() {
         return Message::new(topic, publish.qos, publish.retain, None, b"", publish.payload);
     }
@@ -444,14 +475,16 @@ fn message(now: Instant, topic: Topic, publish: &Publish<'_>) -> Message {
         publish.qos,
         publish.retain,
         expiry_s.map(|s| now.plus_s(s)),
-        &forwarded(&publish.properties),
+        &forwarded(&publish.properties, is_bridge),
         publish.payload,
     )
 }
 
 /// The properties that are passed on unaltered and in order: Payload Format Indicator, Response
-/// Topic, Correlation Data, Content Type, User Property [MQTT-3.3.2-4], [MQTT-3.3.2-15 to -20].
-pub(super) fn forwarded<'a>(properties: &Properties<'a>) -> Cow<'a, [u8]> {
+/// Topic, Correlation Data, Content Type, User Property [MQTT-3.3.2-4], [MQTT-3.3.2-15 to -20]. Where a
+/// message comes from is told by bridges; from any other client, who could have messages of others taken
+/// for repetitions by it, that property is not passed on.
+pub(super) fn forwarded<'a>(properties: &Properties<'a>, is_bridge: bool) -> Cow<'a, [u8]> {
     let is_forwarded = |property: &Property<'_>| {
         matches!(
             property,
@@ -460,7 +493,7 @@ pub(super) fn forwarded<'a>(properties: &Properties<'a>) -> Cow<'a, [u8]> {
                 | Property::CorrelationData(_)
                 | Property::ContentType(_)
                 | Property::UserProperty(..)
-        )
+        ) && (is_bridge || !is_origin(property))
     };
     if properties.iter().all(|p| is_forwarded(&p)) {
         return Cow::Borrowed(properties.as_encoded());

@@ -90,6 +90,7 @@ impl Queued {
             dup,
             retain: self.retain,
             subscription_ids: self.subscription_ids.clone(),
+            number: self.seq,
         }
     }
 }

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use outpost_bridge::peering::NodeId;
 use outpost_protocol::PacketId;
 
 use super::Broker;
 use super::bug::Bug;
 use super::change::{
-    Numbers, Restore, Seq, SessionId, SessionRecord, StoredMessage, SubscriptionRecord,
+    Numbers, OriginRecord, Restore, Seq, SessionId, SessionRecord, StoredMessage,
+    SubscriptionRecord,
 };
 use super::durability::Durability;
 use super::ledger::Entry;
@@ -85,6 +87,10 @@ impl Restore for Restoring<'_> {
         self.broker.retained.insert(message);
     }
 
+    fn origin(&mut self, node: NodeId, record: OriginRecord) {
+        self.broker.origins.restore(node, record);
+    }
+
     fn message(&mut self, seq: Seq, message: &StoredMessage<'_>) {
         let mut sessions = 0;
         for target in message.targets {
@@ -128,6 +134,9 @@ impl Restoring<'_> {
         broker.next_seq = numbers.next_seq.max(Seq(1));
         broker.first_seq = broker.next_seq;
         broker.next_session = numbers.next_session.max(1);
+        broker.node = numbers.node.unwrap_or(broker.node);
+        let new_node = numbers.node.is_none().then_some(broker.node);
+        broker.pending.begin(broker.next_seq, new_node);
         if !broker.stale.is_empty() {
             broker.pending.lazy(now);
         }

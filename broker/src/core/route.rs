@@ -8,7 +8,7 @@ use slab::Slab;
 
 use super::Broker;
 use super::bug::Bug;
-use super::change::{SubscriptionRecord, Target};
+use super::change::{Seq, SubscriptionRecord, Target};
 use super::limits::QueueFull;
 use super::message::Message;
 use super::queue::Queued;
@@ -131,6 +131,7 @@ impl Broker {
         let mut stored: Vec<(SessionKey, Queued)> = Vec::new();
         let mut targets: Vec<Target> = Vec::new();
         let mut copies: Vec<(SessionKey, Queued)> = Vec::new();
+        let mut number = None;
         for found in &matches.sessions {
             let receiver = if found.no_local && origin.publisher() == Some(found.session) {
                 let Some(own) = self.match_own(found.session, &message.topic) else { continue };
@@ -139,7 +140,11 @@ impl Broker {
                 receiver(message, found)
             };
             routed.receivers += 1;
-            self.hand_over(now, message, origin, receiver, &mut stored, &mut targets);
+            if receiver.qos == QoS::AtMostOnce {
+                self.send_numbered(now, message, receiver, &mut number);
+            } else {
+                self.hand_over(now, message, origin, receiver, &mut stored, &mut targets);
+            }
         }
         for group in &matches.groups {
             let Some(receiver) = self.choose_member(*group, message) else { continue };
@@ -155,7 +160,8 @@ impl Broker {
         }
         if !targets.is_empty() {
             routed.is_stored = true;
-            let seq = self.store_message(now, message, targets);
+            let seq = number.unwrap_or_else(|| self.next_number());
+            self.store_message_as(now, seq, message, targets);
             for (key, mut queued) in stored {
                 queued.seq = Some(seq);
                 self.enqueue(now, key, queued);
@@ -291,11 +297,31 @@ impl Broker {
             };
             if receiver.qos == QoS::AtMostOnce {
                 let ids = receiver.subscription_ids;
-                self.send_at_most_once(receiver.session, &queued.message, receiver.retain, ids);
+                let retain = receiver.retain;
+                self.send_at_most_once(receiver.session, &queued.message, retain, ids, None);
                 continue;
             }
             self.enqueue_stored(now, receiver.session, receiver.queued(&queued.message));
         }
+    }
+
+    /// To one receiver with QoS 0. A bridge gets it with a number, the same as other bridges.
+    fn send_numbered(
+        &mut self,
+        now: Instant,
+        message: &Arc<Message>,
+        receiver: Receiver,
+        number: &mut Option<Seq>,
+    ) {
+        let key = receiver.session;
+        let connection = self.sessions[key as usize].connection;
+        let told = connection.filter(|id| self.connection(*id).is_some_and(|c| c.bridge.is_some()));
+        let told = told.and_then(|id| {
+            let seq = *number.get_or_insert_with(|| self.next_number());
+            self.told_number(now, id, seq)
+        });
+        let ids = receiver.subscription_ids;
+        self.send_at_most_once(key, message, receiver.retain, ids, told);
     }
 
     /// To one receiver: at once with QoS 0, or where nothing is stored for it; else into `stored`.
@@ -310,7 +336,8 @@ impl Broker {
     ) {
         let key = receiver.session;
         if receiver.qos == QoS::AtMostOnce {
-            self.send_at_most_once(key, message, receiver.retain, receiver.subscription_ids);
+            let ids = receiver.subscription_ids;
+            self.send_at_most_once(key, message, receiver.retain, ids, None);
             return;
         }
         let queued = receiver.queued(message);

@@ -59,6 +59,10 @@ pub struct Counters {
     pub dropped_damaged: u64,
     /// Messages refused with a reason code.
     pub refused: u64,
+    /// Messages that came back over a bridge, or had crossed too many.
+    pub dropped_loop: u64,
+    /// Messages that came over a bridge for the second time.
+    pub dropped_repeated: u64,
 }
 
 /// So many topics of single sessions at the most.
@@ -113,7 +117,7 @@ impl Broker {
             + c.dropped_replaced
             + c.dropped_aged;
         let uptime_s = now.since_ms(self.started_at) / 1000;
-        let values: [(&str, String); 25] = [
+        let values: [(&str, String); 27] = [
             ("version", self.settings.version.to_owned()),
             ("uptime", format!("{uptime_s} seconds")),
             ("clients/connected", connected.to_string()),
@@ -131,6 +135,8 @@ impl Broker {
             ("publish/messages/dropped/aged", c.dropped_aged.to_string()),
             ("publish/messages/dropped/expired", c.dropped_expired.to_string()),
             ("publish/messages/refused", c.refused.to_string()),
+            ("bridge/messages/dropped/loop", c.dropped_loop.to_string()),
+            ("bridge/messages/dropped/repeated", c.dropped_repeated.to_string()),
             ("bytes/received", c.bytes_received.to_string()),
             ("bytes/sent", c.bytes_sent.to_string()),
             ("retained messages/count", self.retained.len().to_string()),

@@ -12,6 +12,7 @@ mod flows;
 mod limits;
 mod long_queue;
 mod ordering;
+mod origins;
 mod policy;
 mod properties;
 mod queue_full;

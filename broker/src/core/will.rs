@@ -21,7 +21,7 @@ pub(super) fn record(will: &Will<'_>) -> WillRecord {
             will.qos,
             will.retain,
             None,
-            &forwarded(&will.properties),
+            &forwarded(&will.properties, false),
             will.payload,
         )),
         message_expiry_interval_s: will.properties.message_expiry_interval_s(),

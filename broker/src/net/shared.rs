@@ -303,6 +303,9 @@ fn log(event: Event) {
         Event::Damaged { client_id, number } => {
             error!(client = %client_id, number, "a message is missing in the store: it is lost");
         }
+        Event::Loop { topic, hops, times } => {
+            warn!(%topic, hops, times, "a message goes round over bridges, and was dropped");
+        }
         Event::Full { what, done, times } => warn!(%what, done, times, "a limit is reached"),
     }
 }

@@ -3,13 +3,14 @@
 use std::borrow::Borrow;
 use std::path::Path;
 
+use outpost_bridge::peering::NodeId;
 use redb::{Table, TableDefinition, TableHandle, WriteTransaction};
 
 use super::error::StoreError;
 use super::index::{INDEX, Index};
 use super::redb_store::{
-    MESSAGES, META, Marks, RETAINED, SCHEMA_KEY, SCHEMA_VERSION, SEQ_MARK_KEY, SESSION_MARK_KEY,
-    SESSIONS, SUBSCRIPTIONS, redb_error,
+    MESSAGES, META, Marks, NODE_KEY, ORIGINS, RETAINED, SCHEMA_KEY, SCHEMA_VERSION, SEQ_MARK_KEY,
+    SESSION_MARK_KEY, SESSIONS, SUBSCRIPTIONS, redb_error,
 };
 use super::rows::{self, RowFault};
 use crate::core::change::Batch;
@@ -45,12 +46,18 @@ impl<'a> RowWriter<'a> {
         self.messages(batch)?;
         self.sessions(batch)?;
         self.subscriptions(batch)?;
-        self.retained(batch)
+        self.retained(batch)?;
+        self.origins(batch)?;
+        match batch.node {
+            Some(node) => self.node(node),
+            None => Ok(()),
+        }
     }
 
     /// Makes a store of an earlier schema one of this schema. The index is still to be written.
     pub(super) fn upgrade(&mut self) -> Result<(), StoreError> {
         self.table(INDEX)?;
+        self.table(ORIGINS)?;
         let mut table = self.table(META)?;
         table.insert(SCHEMA_KEY, SCHEMA_VERSION).map_err(redb_error(self.path, "write"))?;
         Ok(())
@@ -69,6 +76,27 @@ impl<'a> RowWriter<'a> {
             table.insert(key, mark).map_err(redb_error(self.path, "write"))?;
             self.rows += 1;
             self.bytes += key.len() as u64 + 8;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: NodeId) -> Result<(), StoreError> {
+        let mut table = self.table(META)?;
+        table.insert(NODE_KEY, node.0).map_err(redb_error(self.path, "write"))?;
+        self.rows += 1;
+        self.bytes += NODE_KEY.len() as u64 + 8;
+        Ok(())
+    }
+
+    fn origins(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.origins.is_empty() {
+            return Ok(());
+        }
+        let mut table = self.table(ORIGINS)?;
+        for (node, record) in &batch.origins {
+            let encode =
+                record.as_ref().map(|record| |out: &mut _| rows::encode_origin(record, out));
+            self.row(&mut table, node.0, 8, encode)?;
         }
         Ok(())
     }

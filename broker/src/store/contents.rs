@@ -74,7 +74,11 @@ impl<'f> Contents<'f> {
 
     /// How many rows a table has, readable or not. None: there is no such table.
     pub(super) fn rows(&self, table: Table) -> Option<u64> {
-        let tree = self.tables.get(table.name())?;
+        let Some(tree) = self.tables.get(table.name()) else {
+            // It came with schema 3.
+            let is_older = self.meta.schema.is_some_and(|schema| schema < 3);
+            return (table == Table::Origins && is_older).then_some(0);
+        };
         Some(tree.as_ref().map_or(0, |tree| tree.rows))
     }
 

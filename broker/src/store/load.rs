@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use outpost_bridge::peering::NodeId;
 use redb::{
     ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
     TableHandle,
@@ -15,11 +16,13 @@ use super::error::StoreError;
 use super::index::{INDEX, Index};
 use super::index_rows;
 use super::redb_store::{
-    MESSAGES, RETAINED, RedbStore, SESSIONS, SUBSCRIPTIONS, corrupt_row, guarded, redb_error,
+    MESSAGES, ORIGINS, RETAINED, RedbStore, SESSIONS, SUBSCRIPTIONS, corrupt_row, guarded,
+    redb_error,
 };
 use super::rows::{self, Interner, RowFault};
 use crate::core::change::{
-    Numbers, Restore, Seq, SessionId, SessionRecord, StoredMessage, SubscriptionRecord,
+    Numbers, OriginRecord, Restore, Seq, SessionId, SessionRecord, StoredMessage,
+    SubscriptionRecord,
 };
 use crate::core::message::Message;
 
@@ -42,6 +45,7 @@ impl RedbStore {
         let numbers = Numbers {
             next_seq: Seq(marks.seq.max(next_seq)),
             next_session: marks.session.max(next_session),
+            node: self.meta.node,
         };
         Ok(Restored { numbers, index, bytes })
     }
@@ -113,7 +117,19 @@ impl<'a> Loader<'a> {
             into.retained(Arc::new(rows::decode_retained(topic, row, interner)?));
             Ok(())
         })?;
+        self.origins(into)?;
         self.messages(into)
+    }
+
+    /// A store of schema 2 has no such table.
+    fn origins(&mut self, into: &mut dyn Restore) -> Result<(), StoreError> {
+        match self.read.open_table(ORIGINS) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(()),
+            _ => self.rows(ORIGINS, |node, row, _| {
+                into.origin(NodeId(node), rows::decode_origin(row)?);
+                Ok(())
+            }),
+        }
     }
 
     /// The parts of the index, and what is stored between them and behind them.
@@ -213,6 +229,8 @@ impl Restore for Nothing {
     fn subscription(&mut self, _: SessionId, _: Arc<str>, _: SubscriptionRecord) {}
 
     fn retained(&mut self, _: Arc<Message>) {}
+
+    fn origin(&mut self, _: NodeId, _: OriginRecord) {}
 
     fn message(&mut self, _: Seq, _: &StoredMessage<'_>) {}
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use outpost_bridge::peering::NodeId;
+
 use super::error::StoreError;
 use super::rows::{self, Interner, RowFault};
 use super::{RedbStore, Store};
 use crate::core::change::{
-    Batch, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord,
+    Batch, OriginRecord, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord,
 };
 use crate::core::message::Message;
 
@@ -21,12 +23,13 @@ pub(super) enum Table {
     Sessions,
     Subscriptions,
     Retained,
+    Origins,
     Messages,
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Sessions, Self::Subscriptions, Self::Retained, Self::Messages];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Sessions, Self::Subscriptions, Self::Retained, Self::Origins, Self::Messages];
 
     /// Its name in the file.
     pub(super) fn name(self) -> &'static str {
@@ -34,6 +37,7 @@ impl Table {
             Self::Sessions => "sess",
             Self::Subscriptions => "sub",
             Self::Retained => "retained",
+            Self::Origins => "origin",
             Self::Messages => "msg",
         }
     }
@@ -44,6 +48,9 @@ impl Table {
         match (self, key.split_at_checked(4)) {
             (Self::Messages, _) if key.len() == 8 => {
                 u64::from_le_bytes(key.try_into().unwrap_or_default()).to_string()
+            }
+            (Self::Origins, _) if key.len() == 8 => {
+                NodeId(u64::from_le_bytes(key.try_into().unwrap_or_default())).to_string()
             }
             (Self::Sessions | Self::Subscriptions, Some((id, filter))) => {
                 let id = u32::from_le_bytes(id.try_into().unwrap_or_default());
@@ -59,6 +66,7 @@ impl Table {
             Self::Sessions => "sessions",
             Self::Subscriptions => "subscriptions",
             Self::Retained => "retained messages",
+            Self::Origins => "origins of bridged messages",
             Self::Messages => "queued messages",
         }
     }
@@ -73,6 +81,8 @@ pub(super) enum Record {
     Subscription(SessionId, Arc<str>, SubscriptionRecord),
     /// A retained message.
     Retained(Arc<Message>),
+    /// The messages of another broker that came here.
+    Origin(NodeId, OriginRecord),
     /// A message that waits for sessions.
     Message(Seq, QueuedMessage),
 }
@@ -102,6 +112,10 @@ impl Record {
             Table::Retained => {
                 Self::Retained(Arc::new(rows::decode_retained(text(key)?, row, interner)?))
             }
+            Table::Origins => {
+                let node = key.try_into().map(u64::from_le_bytes).map_err(|_| KEY)?;
+                Self::Origin(NodeId(node), rows::decode_origin(row)?)
+            }
             Table::Messages => {
                 let seq = key.try_into().map(u64::from_le_bytes).map_err(|_| KEY)?;
                 Self::Message(Seq(seq), rows::decode_queued(row, interner)?)
@@ -118,6 +132,7 @@ impl Record {
                 rows::encode_subscription(filter, record, &mut out)
             }
             Self::Retained(message) => rows::encode_retained(&message.topic, message, &mut out),
+            Self::Origin(_, record) => rows::encode_origin(record, &mut out),
             Self::Message(_, queued) => rows::encode_queued(queued, &mut out),
         }
     }
@@ -128,6 +143,7 @@ impl Record {
             Self::Session(_, record) => record.client_id.len() as u64 + 64,
             Self::Subscription(_, filter, _) => filter.len() as u64 + 16,
             Self::Retained(message) => message.bytes() + 16,
+            Self::Origin(_, record) => record.numbers.len() as u64 * 8 + 16,
             Self::Message(_, queued) => queued.message.bytes() + 16,
         }
     }
@@ -163,6 +179,9 @@ impl<'s> Filler<'s> {
             Record::Retained(message) => {
                 batch.retained.insert(message.topic.clone(), Some(message));
             }
+            Record::Origin(node, record) => {
+                batch.origins.insert(node, Some(record));
+            }
             Record::Message(seq, queued) => {
                 batch.next_seq = batch.next_seq.max(Seq(seq.0.saturating_add(1)));
                 batch.messages.insert(seq, queued);
@@ -171,6 +190,7 @@ impl<'s> Filler<'s> {
         let records = batch.sessions.len()
             + batch.subscriptions.len()
             + batch.retained.len()
+            + batch.origins.len()
             + batch.messages.len();
         if self.bytes >= BATCH_BYTES || records >= BATCH_RECORDS { self.commit() } else { Ok(()) }
     }

@@ -29,10 +29,10 @@ use super::schema::{self, Meta};
 use super::shared_db::SharedDatabase;
 use super::space::SpaceWaiter;
 use super::{Store, StoreReader};
-use crate::core::change::{Batch, Numbers, Restore};
+use crate::core::change::{Batch, Numbers, Restore, Seq, seq_mark};
 
 /// The version of the tables and their keys. Rows have versions of their own.
-pub const SCHEMA_VERSION: u64 = 2;
+pub const SCHEMA_VERSION: u64 = 3;
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("msg");
@@ -41,13 +41,15 @@ pub(super) const SUBSCRIPTIONS: TableDefinition<'_, (u32, &str), &[u8]> =
     TableDefinition::new("sub");
 pub(super) const RETAINED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("retained");
 
+pub(super) const ORIGINS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("origin");
+
 pub(super) const SCHEMA_KEY: &str = "schema";
+pub(super) const NODE_KEY: &str = "node";
 pub(super) const SEQ_MARK_KEY: &str = "seq_mark";
 pub(super) const SESSION_MARK_KEY: &str = "session_mark";
 
-/// How far a mark moves ahead: a restart skips at most as many numbers, and so many can be given
-/// away for one more write of `meta`.
-const SEQ_STEP: u64 = 1 << 20;
+/// How far the mark of sessions moves ahead: a restart skips at most as many numbers, and so many can
+/// be given away for one more write of `meta`.
 const SESSION_STEP: u32 = 1 << 8;
 
 /// The encoding buffer is given back when one huge row has made it larger than this.
@@ -112,9 +114,7 @@ impl Marks {
     /// The marks that `batch` needs.
     fn after(self, batch: &Batch) -> Self {
         let mut marks = self;
-        if batch.next_seq.0 > marks.seq {
-            marks.seq = batch.next_seq.0.saturating_add(SEQ_STEP);
-        }
+        marks.seq = seq_mark(Seq(marks.seq), batch.next_seq).0;
         if batch.next_session > marks.session {
             marks.session = batch.next_session.saturating_add(SESSION_STEP);
         }
@@ -206,6 +206,7 @@ impl RedbStore {
             if marks_move { rows.marks(marks) } else { Ok(()) }
         })?;
         self.meta.marks = marks;
+        self.meta.node = batch.node.or(self.meta.node);
         self.metrics.commits.fetch_add(1, Relaxed);
         Ok(())
     }
@@ -336,6 +337,8 @@ fn is_empty(batch: &Batch) -> bool {
         && batch.sessions.is_empty()
         && batch.subscriptions.is_empty()
         && batch.retained.is_empty()
+        && batch.origins.is_empty()
+        && batch.node.is_none()
 }
 
 /// Lets changes through to the file.

@@ -18,10 +18,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::index_rows::{OwnedEntry, stored_target};
 use crate::core::change::{
-    InflightRecord, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord, Target,
-    WillRecord, topic_hash,
+    InflightRecord, OriginRecord, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord,
+    Target, WillRecord, topic_hash,
 };
 use crate::core::message::{Message, Topic};
+use crate::core::origins::RANGES_MAX;
 use crate::core::time::Instant;
 
 /// The version byte of the rows of every table. Each table counts for itself.
@@ -29,6 +30,7 @@ const MESSAGE_VERSION: u8 = 2;
 const SESSION_VERSION: u8 = 1;
 const SUBSCRIPTION_VERSION: u8 = 1;
 const RETAINED_VERSION: u8 = 1;
+const ORIGIN_VERSION: u8 = 1;
 
 const QOS_BITS: u8 = 0b0000_0011;
 const RETAIN_BIT: u8 = 0b0000_0100;
@@ -135,6 +137,12 @@ struct SubscriptionRow {
     subscription_id: Option<u32>,
 }
 
+/// The numbers of another broker's messages: of each range the gap in front of it and its length.
+#[derive(Serialize, Deserialize)]
+struct OriginRow<R> {
+    ranges: R,
+}
+
 /// Bytes written in one piece (serde would write a `&[u8]` number by number).
 struct Bytes<'a>(&'a [u8]);
 
@@ -208,6 +216,32 @@ pub(super) fn encode_retained(topic: &str, message: &Message, out: &mut Vec<u8>)
         return Err(RowFault::Value("the message has another topic than its key"));
     }
     encode(RETAINED_VERSION, &content_row(message)?, out)
+}
+
+pub(super) fn encode_origin(record: &OriginRecord, out: &mut Vec<u8>) -> Checked<()> {
+    check_ranges(&record.numbers)?;
+    let mut next = 0;
+    let ranges = record.numbers.iter().map(|(first, last)| {
+        let range = (first - next, last - first);
+        next = *last;
+        range
+    });
+    let ranges: Vec<(u64, u64)> = ranges.collect();
+    encode(ORIGIN_VERSION, &OriginRow { ranges }, out)
+}
+
+fn check_ranges(ranges: &[(u64, u64)]) -> Checked<()> {
+    let is_sound = ranges.iter().all(|(first, last)| first <= last)
+        && ranges
+            .windows(2)
+            .all(|pair| pair[1].0.checked_sub(pair[0].1).is_some_and(|gap| gap > 1));
+    if !is_sound {
+        return Err(RowFault::Value("the ranges of numbers do not ascend"));
+    }
+    if ranges.len() > RANGES_MAX {
+        return Err(RowFault::Value("too many ranges of numbers"));
+    }
+    Ok(())
 }
 
 fn encode(version: u8, row: &impl Serialize, out: &mut Vec<u8>) -> Checked<()> {
@@ -301,6 +335,21 @@ impl Interner {
         self.0.insert(text.clone());
         Ok(text)
     }
+}
+
+pub(super) fn decode_origin(bytes: &[u8]) -> Checked<OriginRecord> {
+    let row: OriginRow<Vec<(u64, u64)>> = decode_row(ORIGIN_VERSION, bytes)?;
+    let mut next: u64 = 0;
+    let mut numbers = Vec::with_capacity(row.ranges.len().min(RANGES_MAX));
+    for (gap, length) in row.ranges {
+        let range =
+            next.checked_add(gap).and_then(|first| Some((first, first.checked_add(length)?)));
+        let (first, last) = range.ok_or(RowFault::Value("a number is out of range"))?;
+        numbers.push((first, last));
+        next = last;
+    }
+    check_ranges(&numbers)?;
+    Ok(OriginRecord { numbers })
 }
 
 pub(super) fn decode_queued(bytes: &[u8], interner: &mut Interner) -> Checked<QueuedMessage> {

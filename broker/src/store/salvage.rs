@@ -38,6 +38,8 @@ pub struct Found {
     pub subscriptions: Count,
     /// Retained messages.
     pub retained: Count,
+    /// Other brokers, whose messages are remembered.
+    pub origins: Count,
     /// Messages that wait for sessions.
     pub messages: Count,
     /// Pages that could not be read; what was below them is not known page by page.
@@ -57,7 +59,8 @@ pub struct Count {
 impl Found {
     /// Rows of all tables.
     pub fn total(&self) -> Count {
-        let counts = [self.sessions, self.subscriptions, self.retained, self.messages];
+        let Self { sessions, subscriptions, retained, origins, messages, .. } = self;
+        let counts = [sessions, subscriptions, retained, origins, messages];
         Count {
             kept: counts.iter().map(|count| count.kept).sum(),
             lost: counts.iter().map(|count| count.lost).sum(),
@@ -69,6 +72,7 @@ impl Found {
             Table::Sessions => &mut self.sessions,
             Table::Subscriptions => &mut self.subscriptions,
             Table::Retained => &mut self.retained,
+            Table::Origins => &mut self.origins,
             Table::Messages => &mut self.messages,
         }
     }
@@ -157,7 +161,7 @@ impl Salvager<'_> {
         match record {
             Record::Session(id, _) => self.sessions.insert(*id),
             Record::Subscription(id, ..) => self.sessions.contains(id),
-            Record::Retained(_) => true,
+            Record::Retained(_) | Record::Origin(..) => true,
             Record::Message(_, queued) => {
                 queued.targets.iter().any(|target| self.sessions.contains(&target.session))
             }

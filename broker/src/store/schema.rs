@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
+use outpost_bridge::peering::NodeId;
 use redb::{Database, Durability, ReadableDatabase, TableHandle};
 
 use super::backend::Gate;
 use super::error::StoreError;
 use super::index::INDEX;
 use super::redb_store::{
-    MESSAGES, META, Marks, RETAINED, SCHEMA_KEY, SCHEMA_VERSION, SEQ_MARK_KEY, SESSION_MARK_KEY,
-    SESSIONS, SUBSCRIPTIONS, corrupt_row, open_gate, redb_error,
+    MESSAGES, META, Marks, NODE_KEY, ORIGINS, RETAINED, SCHEMA_KEY, SCHEMA_VERSION, SEQ_MARK_KEY,
+    SESSION_MARK_KEY, SESSIONS, SUBSCRIPTIONS, corrupt_row, open_gate, redb_error,
 };
 use super::rows::RowFault;
 use super::shared_db::SharedDatabase;
@@ -23,6 +24,8 @@ pub(super) struct Meta {
     /// The version of the schema, [`SCHEMA_VERSION`] or one that can be upgraded to it.
     pub(super) schema: u64,
     pub(super) marks: Marks,
+    /// The name of the broker.
+    pub(super) node: Option<NodeId>,
 }
 
 /// Takes in `meta`, or writes the schema into a database that has no table at all.
@@ -36,7 +39,7 @@ pub(super) fn check_or_create(shared: &SharedDatabase, gate: &Gate) -> Result<Me
         drop(read);
         open_gate(gate, path)?;
         create(&db, path)?;
-        return Ok(Meta { schema: SCHEMA_VERSION, marks: Marks::default() });
+        return Ok(Meta { schema: SCHEMA_VERSION, marks: Marks::default(), node: None });
     }
     if !tables.any(|table| table.name() == META.name()) {
         let what = "it is a redb database, but not one of Outpost".to_string();
@@ -57,7 +60,8 @@ pub(super) fn check_or_create(shared: &SharedDatabase, gate: &Gate) -> Result<Me
     let session =
         session.try_into().map_err(|_| fault(SESSION_MARK_KEY, "the number is out of range"))?;
     let seq = value(SEQ_MARK_KEY)?.unwrap_or(0);
-    Ok(Meta { schema: found, marks: Marks { seq, session } })
+    let node = value(NODE_KEY)?.map(NodeId);
+    Ok(Meta { schema: found, marks: Marks { seq, session }, node })
 }
 
 fn create(db: &Database, path: &Path) -> Result<(), StoreError> {
@@ -72,6 +76,7 @@ fn create(db: &Database, path: &Path) -> Result<(), StoreError> {
     write.open_table(MESSAGES).map_err(redb_error(path, "create"))?;
     write.open_table(SESSIONS).map_err(redb_error(path, "create"))?;
     write.open_table(SUBSCRIPTIONS).map_err(redb_error(path, "create"))?;
+    write.open_table(ORIGINS).map_err(redb_error(path, "create"))?;
     write.open_table(RETAINED).map_err(redb_error(path, "create"))?;
     write.commit().map_err(redb_error(path, "create"))
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use outpost_bridge::peering::NodeId;
 use outpost_broker::core::change::{
-    Restore, Seq, SessionId, SessionRecord, StoredMessage, SubscriptionRecord,
+    OriginRecord, Restore, Seq, SessionId, SessionRecord, StoredMessage, SubscriptionRecord,
 };
 use outpost_broker::core::message::Message;
 use outpost_broker::store::{StoreError, StoreReader};
@@ -57,6 +58,8 @@ impl Restore for Contents {
         self.retained.push((message.topic.to_string(), message_of(message.payload())));
     }
 
+    fn origin(&mut self, _node: NodeId, _record: OriginRecord) {}
+
     fn message(&mut self, seq: Seq, _message: &StoredMessage<'_>) {
         self.messages.push(seq);
     }
@@ -82,6 +85,10 @@ impl Restore for Tee<'_> {
     fn retained(&mut self, message: Arc<Message>) {
         self.contents.retained(message.clone());
         self.broker.retained(message);
+    }
+
+    fn origin(&mut self, node: NodeId, record: OriginRecord) {
+        self.broker.origin(node, record);
     }
 
     fn message(&mut self, seq: Seq, message: &StoredMessage<'_>) {

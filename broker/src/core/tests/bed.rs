@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use outpost_bridge::peering::Features;
+use outpost_bridge::peering::{Features, NodeId};
 use outpost_protocol::{
     Connect, Disconnect, Packet, PacketId, Properties, Property, ProtocolVersion, PubAck, PubComp,
     PubRec, PubRel, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter, SubscribeFilters,
@@ -13,8 +13,8 @@ use outpost_protocol::{
 
 use super::check;
 use crate::core::change::{
-    Batch, Numbers, QueuedMessage, Restore, Seq, SessionId, SessionRecord, StoredMessage,
-    StoredTarget, SubscriptionRecord, Target, topic_hash,
+    Batch, Numbers, OriginRecord, QueuedMessage, Restore, Seq, SessionId, SessionRecord,
+    StoredMessage, StoredTarget, SubscriptionRecord, Target, seq_mark, topic_hash,
 };
 use crate::core::limits::Limits;
 use crate::core::message::{Message, Topic};
@@ -29,7 +29,9 @@ pub(super) struct MemoryStore {
     pub sessions: BTreeMap<SessionId, SessionRecord>,
     pub subscriptions: BTreeMap<(SessionId, Arc<str>), SubscriptionRecord>,
     pub retained: BTreeMap<Topic, Arc<Message>>,
-    next_seq: Seq,
+    pub origins: BTreeMap<NodeId, OriginRecord>,
+    node: Option<NodeId>,
+    seq_mark: Seq,
     next_session: u32,
 }
 
@@ -40,8 +42,9 @@ impl MemoryStore {
         put_rows(&mut self.sessions, &batch.sessions);
         put_rows(&mut self.subscriptions, &batch.subscriptions);
         put_rows(&mut self.retained, &batch.retained);
-        assert!(batch.next_seq >= self.next_seq, "numbers of messages go up");
-        self.next_seq = batch.next_seq;
+        put_rows(&mut self.origins, &batch.origins);
+        self.seq_mark = seq_mark(self.seq_mark, batch.next_seq);
+        self.node = batch.node.or(self.node);
         self.next_session = batch.next_session;
     }
 
@@ -51,6 +54,7 @@ impl MemoryStore {
             into.subscription(*id, filter.clone(), *record);
         }
         self.retained.values().for_each(|message| into.retained(message.clone()));
+        self.origins.iter().for_each(|(node, record)| into.origin(*node, record.clone()));
         for (seq, row) in &self.messages {
             let is_shared = |target: &Target| target.share.is_some();
             let target = |t: &Target| StoredTarget { session: t.session, is_shared: is_shared(t) };
@@ -64,7 +68,7 @@ impl MemoryStore {
             };
             into.message(*seq, &message);
         }
-        Numbers { next_seq: self.next_seq, next_session: self.next_session }
+        Numbers { next_seq: self.seq_mark, next_session: self.next_session, node: self.node }
     }
 
     fn read(&self, seqs: &[Seq]) -> Vec<(Seq, Option<QueuedMessage>)> {

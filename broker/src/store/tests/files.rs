@@ -209,13 +209,13 @@ fn another_schema_version_is_refused() {
     let table: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
     let db = Database::open(&path).unwrap();
     let write = db.begin_write().unwrap();
-    write.open_table(table).unwrap().insert("schema", 3).unwrap();
+    write.open_table(table).unwrap().insert("schema", 4).unwrap();
     write.commit().unwrap();
     drop(db);
     let before = fs::read(&path).unwrap();
     let error = try_open(dir.path()).unwrap_err();
-    assert!(matches!(error, StoreError::SchemaVersion { found: 3, known: 2, .. }), "{error}");
-    assert!(error.to_string().contains("schema version 3"), "{error}");
+    assert!(matches!(error, StoreError::SchemaVersion { found: 4, known: 3, .. }), "{error}");
+    assert!(error.to_string().contains("schema version 4"), "{error}");
     assert!(fs::read(&path).unwrap() == before, "the file changed");
 }
 

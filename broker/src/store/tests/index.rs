@@ -16,7 +16,7 @@ use super::samples::{self, Model};
 use crate::core::change::{Batch, QueuedMessage, Seq, SessionId, Target};
 use crate::core::message::Message;
 use crate::core::time::Instant;
-use crate::store::{RedbStore, Store, StoreOptions};
+use crate::store::{RedbStore, SCHEMA_VERSION, Store, StoreOptions};
 
 /// Counts what is read.
 #[derive(Clone, Debug, Default)]
@@ -293,7 +293,7 @@ fn a_store_of_schema_1_opens() {
         store.commit(&remove(2_000_000..2_000_001, 2_000_001)).unwrap();
         drop(store);
         let mut store = open(&backend);
-        assert_eq!(store.meta.schema, 2);
+        assert_eq!(store.meta.schema, SCHEMA_VERSION);
         assert_eq!(told(&mut store).len() as u64, messages);
     }
     // Also if nobody loads it.
@@ -301,7 +301,7 @@ fn a_store_of_schema_1_opens() {
     write_schema_1(backend.clone(), 3);
     open(&backend).commit(&put(2_000_000..2_000_001, 1)).unwrap();
     let mut store = open(&backend);
-    assert_eq!((store.meta.schema, told(&mut store).len()), (2, 4));
+    assert_eq!((store.meta.schema, told(&mut store).len()), (SCHEMA_VERSION, 4));
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn a_power_cut_while_a_store_of_schema_1_is_upgraded_costs_nothing() {
         drop(opened.and_then(|mut store| store.load(&mut Taken::default())));
         let image = backend.image_after_power_cut(&mut rng);
         let mut store = open(&CrashBackend::with_image(image));
-        if store.meta.schema == 2 {
+        if store.meta.schema == SCHEMA_VERSION {
             upgraded += 1;
         } else {
             was_old += 1;

@@ -7,12 +7,13 @@ use std::sync::mpsc::sync_channel;
 use super::samples::{self, Model};
 use super::{Rng, TempDir, open};
 use crate::core::change::{
-    Batch, QueuedMessage, Restore, Seq, SessionId, SessionRecord, StoredMessage, StoredTarget,
-    SubscriptionRecord, topic_hash,
+    Batch, OriginRecord, QueuedMessage, Restore, Seq, SessionId, SessionRecord, StoredMessage,
+    StoredTarget, SubscriptionRecord, topic_hash,
 };
 use crate::core::message::Message;
 use crate::core::time::Instant;
 use crate::store::{Store, StoreError};
+use outpost_bridge::peering::NodeId;
 
 /// What was told of a message.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +73,8 @@ impl Restore for Taken {
         self.step(2);
         assert!(self.retained.insert(message.topic.clone(), message).is_none());
     }
+
+    fn origin(&mut self, _: NodeId, _: OriginRecord) {}
 
     fn message(&mut self, seq: Seq, message: &StoredMessage<'_>) {
         self.step(3);

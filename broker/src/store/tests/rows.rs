@@ -7,8 +7,8 @@ use outpost_protocol::{QoS, RetainHandling};
 use super::Rng;
 use super::samples;
 use crate::core::change::{
-    InflightRecord, QueuedMessage, Seq, SessionId, SessionRecord, StoredMessage, StoredTarget,
-    SubscriptionRecord, Target, WillRecord, topic_hash,
+    InflightRecord, OriginRecord, QueuedMessage, Seq, SessionId, SessionRecord, StoredMessage,
+    StoredTarget, SubscriptionRecord, Target, WillRecord, topic_hash,
 };
 use crate::core::message::Message;
 use crate::core::time::Instant;
@@ -19,6 +19,28 @@ fn message() -> Arc<Message> {
     let expires_at = Some(Instant(300));
     let properties = [0x01, 0x01];
     Arc::new(Message::new("a/b".into(), QoS::AtLeastOnce, true, expires_at, &properties, b"hey"))
+}
+
+#[test]
+fn an_origin_row_has_the_documented_bytes() {
+    let record = OriginRecord { numbers: vec![(5, 5), (7, 300)] };
+    let mut row = Vec::new();
+    rows::encode_origin(&record, &mut row).unwrap();
+    assert_eq!(row, [1, 2, 5, 0, 2, 0xa5, 0x02]);
+    assert_eq!(rows::decode_origin(&row).unwrap(), record);
+}
+
+#[test]
+fn hostile_rows_of_origins_are_refused() {
+    let too_many = OriginRecord { numbers: (0..1025).map(|n| (2 * n, 2 * n)).collect() };
+    for numbers in [vec![(2, 1)], vec![(1, 1), (2, 2)], vec![(5, 6), (1, 2)], too_many.numbers] {
+        let encoded = rows::encode_origin(&OriginRecord { numbers }, &mut Vec::new());
+        assert!(matches!(encoded, Err(RowFault::Value(_))));
+    }
+    let beyond = [&[1, 1][..], &[0xff; 9], &[1, 1]].concat();
+    for row in [&b""[..], b"\x02\x00", b"\x01\x02\x05\x00\x01\x00", b"\x01\x01\x05", &beyond] {
+        assert!(rows::decode_origin(row).is_err(), "{row:?}");
+    }
 }
 
 /// The example of docs/STORE-FORMAT.md, as is each of these.

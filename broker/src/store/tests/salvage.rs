@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use outpost_bridge::peering::NodeId;
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
@@ -58,6 +59,9 @@ impl Sample {
         for (key, row) in &batch.subscriptions {
             row.iter().for_each(|row| note(format!("{key:?}"), format!("{row:?}")));
         }
+        for (key, row) in &batch.origins {
+            row.iter().for_each(|row| note(format!("{key:?}"), format!("{row:?}")));
+        }
         for (key, row) in &batch.retained {
             row.iter().for_each(|row| note(format!("{key:?}"), format!("{row:?}")));
         }
@@ -74,6 +78,7 @@ impl Sample {
         for (id, filter, record) in &loaded.subscriptions {
             held(format!("{:?}", (id, filter)), format!("{record:?}"));
         }
+        loaded.origins.iter().for_each(|(k, v)| held(format!("{k:?}"), format!("{v:?}")));
         loaded.retained.iter().for_each(|m| held(format!("{:?}", m.topic), format!("{m:?}")));
     }
 }
@@ -113,6 +118,7 @@ pub(super) fn batch(rng: &mut Rng, model: &Model) -> Batch {
     for _ in 0..10 {
         let message = samples::retained(rng);
         batch.retained.insert(message.topic.clone(), Some(message));
+        batch.origins.insert(NodeId(rng.below(1_000)), Some(samples::origin(rng)));
     }
     batch
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use outpost_bridge::peering::NodeId;
 use outpost_protocol::{QoS, RetainHandling};
 
 use super::Rng;
 use super::whole::Loaded;
 use crate::core::change::{
-    Batch, InflightRecord, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord,
-    Target, WillRecord,
+    Batch, InflightRecord, OriginRecord, QueuedMessage, Seq, SessionId, SessionRecord,
+    SubscriptionRecord, Target, WillRecord,
 };
 use crate::core::message::Message;
 use crate::core::time::Instant;
@@ -38,6 +39,8 @@ pub(super) struct Model {
     pub(super) sessions: BTreeMap<SessionId, SessionRecord>,
     pub(super) subscriptions: BTreeMap<(SessionId, Arc<str>), SubscriptionRecord>,
     pub(super) retained: BTreeMap<Arc<str>, Arc<Message>>,
+    pub(super) origins: BTreeMap<NodeId, OriginRecord>,
+    pub(super) node: Option<NodeId>,
     pub(super) next_seq: Seq,
     pub(super) next_session: u32,
 }
@@ -49,6 +52,8 @@ impl Model {
         apply(&mut self.sessions, &batch.sessions);
         apply(&mut self.subscriptions, &batch.subscriptions);
         apply(&mut self.retained, &batch.retained);
+        apply(&mut self.origins, &batch.origins);
+        self.node = batch.node.or(self.node);
         self.next_seq = batch.next_seq;
         self.next_session = batch.next_session;
     }
@@ -60,6 +65,8 @@ impl Model {
         assert_eq!(loaded.sessions, expected.sessions);
         assert_eq!(loaded.subscriptions, expected.subscriptions);
         assert_eq!(loaded.retained, expected.retained);
+        assert_eq!(loaded.origins, expected.origins);
+        assert_eq!(loaded.node, expected.node);
         assert!(loaded.next_seq >= self.next_seq);
         assert!(loaded.next_session >= self.next_session);
     }
@@ -71,6 +78,8 @@ impl Model {
             && loaded.sessions == expected.sessions
             && loaded.subscriptions == expected.subscriptions
             && loaded.retained == expected.retained
+            && loaded.origins == expected.origins
+            && loaded.node == expected.node
             && loaded.next_seq >= self.next_seq
             && loaded.next_session >= self.next_session
     }
@@ -88,6 +97,8 @@ impl Model {
             retained: self.retained.values().cloned().collect(),
             next_seq: self.next_seq,
             next_session: self.next_session,
+            origins: self.origins.iter().map(|(node, row)| (*node, row.clone())).collect(),
+            node: self.node,
             ..Loaded::default()
         }
     }
@@ -140,7 +151,24 @@ pub(super) fn batch(rng: &mut Rng, model: &Model) -> Batch {
         let topic = message.topic.clone();
         batch.retained.insert(topic, rng.maybe(|_| message));
     }
+    if rng.one_in(3) {
+        batch.origins.insert(NodeId(rng.below(4)), rng.maybe(origin));
+    }
+    if rng.one_in(8) {
+        batch.node = Some(NodeId(rng.next()));
+    }
     batch
+}
+
+pub(super) fn origin(rng: &mut Rng) -> OriginRecord {
+    let mut next = rng.next() >> (1 + rng.below(63));
+    let range = |_| {
+        let first = next + 2 + rng.below(1000);
+        let bits = rng.below(20);
+        next = first + rng.below(1 << bits);
+        (first, next)
+    };
+    OriginRecord { numbers: (0..20).map(range).collect() }
 }
 
 pub(super) fn message(rng: &mut Rng) -> Arc<Message> {

@@ -61,6 +61,8 @@ fn what_is_exported_is_imported_again_unaltered() {
         assert_eq!(records + 1, text.lines().count() as u64);
         let header = |text: &str| text.split_once('\n').unwrap().1.to_owned();
         assert_eq!(header(&exported(copy.path())), header(&text), "seed {seed}");
+        // Numbers that the copy gives away are not those of the store that it was.
+        model.node = None;
         model.assert_is(&open(copy.path()).load_all().unwrap());
     }
 }
@@ -132,6 +134,7 @@ fn a_sound_store_is_verified_and_left_as_it_is() {
         ("sessions", model.sessions.len()),
         ("subscriptions", model.subscriptions.len()),
         ("retained messages", model.retained.len()),
+        ("origins of bridged messages", model.origins.len()),
         ("queued messages", model.messages.len()),
     ];
     let expected = counts.map(|(table, rows)| (table, rows as u64));

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use crate::core::change::{
-    QueuedMessage, Restore, Seq, SessionId, SessionRecord, StoredMessage, SubscriptionRecord,
+    OriginRecord, QueuedMessage, Restore, Seq, SessionId, SessionRecord, StoredMessage,
+    SubscriptionRecord,
 };
 use crate::core::message::Message;
 use crate::store::{RedbStore, Store, StoreError};
+use outpost_bridge::peering::NodeId;
 
 /// All that a store holds.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub(super) struct Loaded {
     pub(super) next_seq: Seq,
     /// The lowest session number not yet given away.
     pub(super) next_session: u32,
+    pub(super) node: Option<NodeId>,
+    pub(super) origins: Vec<(NodeId, OriginRecord)>,
     /// The messages that were told of, with their bytes.
     pub(super) told: Vec<(Seq, u32)>,
 }
@@ -33,6 +37,7 @@ impl RedbStore {
         let mut loaded = Loaded::default();
         let numbers = self.load(&mut loaded)?;
         (loaded.next_seq, loaded.next_session) = (numbers.next_seq, numbers.next_session);
+        loaded.node = numbers.node;
         let told = std::mem::take(&mut loaded.told);
         let seqs: Vec<Seq> = told.iter().map(|(seq, _)| *seq).collect();
         for ((seq, row), (_, bytes)) in self.reader().read(&seqs)?.into_iter().zip(told) {
@@ -55,6 +60,10 @@ impl Restore for Loaded {
 
     fn retained(&mut self, message: Arc<Message>) {
         self.retained.push(message);
+    }
+
+    fn origin(&mut self, node: NodeId, record: OriginRecord) {
+        self.origins.push((node, record));
     }
 
     fn message(&mut self, seq: Seq, message: &StoredMessage<'_>) {

@@ -171,6 +171,7 @@ impl Inspector<'_> {
                 }
             }
             Record::Retained(message) => self.take_retained(&message),
+            Record::Origin(..) => {}
             Record::Message(seq, queued) => self.take_message(seq, &queued),
         }
     }

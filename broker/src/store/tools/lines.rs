@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use outpost_bridge::peering::NodeId;
 use outpost_protocol::{QoS, RetainHandling};
 use serde::{Deserialize, Serialize};
 
 use super::super::record::Record;
 use crate::core::change::{
-    InflightRecord, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord, Target,
-    WillRecord,
+    InflightRecord, OriginRecord, QueuedMessage, Seq, SessionId, SessionRecord, SubscriptionRecord,
+    Target, WillRecord,
 };
 use crate::core::message::Message;
 use crate::core::time::Instant;
@@ -31,6 +32,7 @@ pub(super) enum Line<'a> {
     Subscription(SubscriptionLine<'a>),
     #[serde(borrow)]
     Retained(MessageLine<'a>),
+    Origin(OriginLine),
     #[serde(borrow)]
     Message(QueuedLine<'a>),
 }
@@ -106,6 +108,14 @@ pub(super) struct MessageLine<'a> {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct OriginLine {
+    /// Sixteen hexadecimal digits.
+    node: String,
+    numbers: Vec<(u64, u64)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct QueuedLine<'a> {
     seq: u64,
     arrived_at: Option<u64>,
@@ -145,6 +155,9 @@ pub(super) fn line(record: &Record) -> Line<'_> {
             subscription_id: record.subscription_id,
         }),
         Record::Retained(message) => Line::Retained(message_line(message)),
+        Record::Origin(node, record) => {
+            Line::Origin(OriginLine { node: node.to_string(), numbers: record.numbers.clone() })
+        }
         Record::Message(seq, queued) => Line::Message(QueuedLine {
             seq: seq.0,
             arrived_at: queued.arrived_at.map(|at| at.0),
@@ -226,6 +239,13 @@ pub(super) fn record(line: Line<'_>) -> Result<Option<Record>, String> {
             Record::Subscription(SessionId(line.session), Arc::from(&*line.filter), record)
         }
         Line::Retained(line) => Record::Retained(message(&line)?),
+        Line::Origin(line) => {
+            let node = NodeId::parse(&line.node);
+            let node = node.ok_or_else(|| {
+                format!("node = \"{}\": must be 16 hexadecimal digits", line.node)
+            })?;
+            Record::Origin(node, OriginRecord { numbers: line.numbers })
+        }
         Line::Message(line) => {
             let queued = QueuedMessage {
                 message: message(&line.message)?,

@@ -107,6 +107,7 @@ impl Verifier {
                     self.problem(format!("table retained, row {topic}: it has no payload"));
                 }
             }
+            Record::Origin(..) => {}
             Record::Message(seq, queued) => self.message(*seq, queued),
         }
     }

@@ -1,0 +1,239 @@
+//! Messages that come over bridges: loops, repetitions, and the numbers that they are known by.
+
+use outpost_bridge::origin::{KEY, Origin};
+use outpost_bridge::peering::{self, NodeId, Peering};
+use outpost_protocol::{Connect, Packet, Properties, Property, Publish, QoS, ReasonCode};
+
+use super::bed::{Bed, EXPIRY_S, Got, GotPublish, QOS_0, QOS_1, QOS_2, publish, v5};
+use crate::core::ConnId;
+use crate::core::change::SEQ_STEP;
+
+const OTHER: NodeId = NodeId(0xfeed);
+
+/// The bridge of another Outpost, its CONNACK taken.
+fn bridge(bed: &mut Bed, client_id: &str) -> ConnId {
+    let list =
+        [Property::SessionExpiryInterval(EXPIRY_S), Property::UserProperty(peering::KEY, "1")];
+    bed.accepted(&Connect { properties: Properties::list(&list), ..v5(client_id) })
+}
+
+/// A bridge whose session waits for all topics.
+fn outgoing(bed: &mut Bed, client_id: &str, qos: QoS) -> ConnId {
+    let id = bridge(bed, client_id);
+    bed.subscribe(id, "#", qos);
+    id
+}
+
+fn send(bed: &mut Bed, id: ConnId, qos: QoS, packet_id: u16, payload: &str, origin: &str) {
+    let list = [Property::UserProperty(KEY, origin)];
+    let properties = Properties::list(&list);
+    let publish = Publish { properties, ..publish("t", qos, packet_id, payload) };
+    bed.send(id, &Packet::Publish(publish));
+}
+
+fn from_other(number: u64, hops: u8) -> String {
+    Origin { node: OTHER, number: Some(number), hops }.to_string()
+}
+
+fn origin(publish: &GotPublish) -> Option<Origin> {
+    Origin::of(&publish.properties())
+}
+
+#[test]
+fn a_bridge_is_told_the_node_and_others_are_not() {
+    let mut bed = Bed::new();
+    let list = [Property::UserProperty(peering::KEY, "1 zstd")];
+    let id = bed.connect(&Connect { properties: Properties::list(&list), ..v5("b") });
+    // The name has to be stored first: a restart must not choose another.
+    assert_eq!(bed.got(id), []);
+    bed.commit();
+    let got = bed.got(id);
+    let [Got::ConnAck { properties, .. }] = got.as_slice() else { panic!("{got:?}") };
+    let peering = Peering::of(&Properties::encoded(properties)).expect("it is an Outpost");
+    assert!(!peering.features.zstd, "not granted here");
+    let node = peering.node.expect("it has a name");
+    let plain = bed.connect(&v5("a"));
+    let got = bed.got(plain);
+    let [Got::ConnAck { properties, .. }] = got.as_slice() else { panic!("{got:?}") };
+    assert_eq!(Peering::of(&Properties::encoded(properties)), None);
+    bed.crash();
+    assert_eq!(bed.broker.node, node);
+}
+
+#[test]
+fn messages_to_a_bridge_tell_where_they_come_from() {
+    let mut bed = Bed::new();
+    let out = outgoing(&mut bed, "b", QOS_1);
+    let other = outgoing(&mut bed, "c", QOS_0);
+    let sensor = bed.fleeting("s");
+    bed.subscribe(sensor, "#", QOS_1);
+    for qos in [QOS_0, QOS_1] {
+        bed.publish(sensor, "t", qos, 7, "x");
+    }
+    let at_bridge: Vec<Origin> = bed.messages(out).iter().filter_map(origin).collect();
+    let [first, second] = at_bridge.as_slice() else { panic!("{at_bridge:?}") };
+    assert_eq!((first.node, first.hops), (bed.broker.node, 1));
+    assert!(first.number.is_some() && first.number < second.number);
+    // The same message has the same number on every way, at whatever QoS.
+    let by_other_way: Vec<Origin> = bed.messages(other).iter().filter_map(origin).collect();
+    assert_eq!(by_other_way, at_bridge);
+    assert!(bed.messages(sensor).iter().all(|message| message.properties.is_empty()));
+}
+
+#[test]
+fn one_more_bridge_is_one_more_hop() {
+    let mut bed = Bed::new();
+    let out = outgoing(&mut bed, "out", QOS_1);
+    let incoming = bridge(&mut bed, "in");
+    send(&mut bed, incoming, QOS_1, 1, "x", &from_other(5, 2));
+    let got = bed.messages(out);
+    assert_eq!(origin(&got[0]), Some(Origin { node: OTHER, number: Some(5), hops: 3 }));
+}
+
+#[test]
+fn what_comes_back_is_acknowledged_and_dropped() {
+    let mut bed = Bed::new();
+    let watcher = bed.fleeting("w");
+    bed.subscribe(watcher, "#", QOS_1);
+    let incoming = bridge(&mut bed, "b");
+    let own = Origin { node: bed.broker.node, number: Some(1), hops: 1 }.to_string();
+    send(&mut bed, incoming, QOS_1, 1, "mine", &own);
+    send(&mut bed, incoming, QOS_1, 2, "too far", &from_other(1, 9));
+    let unnumbered = Origin { node: bed.broker.node, number: None, hops: 1 }.to_string();
+    send(&mut bed, incoming, QOS_0, 0, "mine by others", &unnumbered);
+    send(&mut bed, incoming, QOS_1, 3, "as far as it goes", &from_other(2, 8));
+    bed.commit();
+    assert_eq!(bed.payloads(watcher), ["as far as it goes"]);
+    let codes: Vec<Got> = bed.got(incoming);
+    assert_eq!(
+        codes,
+        [
+            Got::PubAck(1, ReasonCode::NoMatchingSubscribers),
+            Got::PubAck(2, ReasonCode::NoMatchingSubscribers),
+            Got::PubAck(3, ReasonCode::Success),
+        ]
+    );
+    assert_eq!(bed.broker.counters().dropped_loop, 3);
+}
+
+/// By whatever way and QoS: what was taken is not taken again, and a crash does not forget that.
+#[test]
+fn nothing_is_taken_twice_across_a_crash() {
+    let mut bed = Bed::new();
+    let archive = bed.durable("archive");
+    bed.subscribe(archive, "#", QOS_1);
+    let one = bridge(&mut bed, "one");
+    send(&mut bed, one, QOS_1, 1, "a", &from_other(1, 1));
+    assert_eq!(bed.got(one), [], "what was taken is to be stored first");
+    // Its receiver is done with it, so that the message itself is never stored.
+    let taken = bed.messages(archive);
+    bed.puback(archive, taken[0].packet_id);
+    assert_eq!(bed.got(one), []);
+    bed.commit();
+    assert_eq!(bed.got(one), [Got::PubAck(1, ReasonCode::Success)]);
+    // By another way, with QoS 2.
+    let two = bridge(&mut bed, "two");
+    send(&mut bed, two, QOS_2, 9, "a", &from_other(1, 2));
+    bed.commit();
+    assert_eq!(bed.got(two), [Got::PubRec(9, ReasonCode::NoMatchingSubscribers)]);
+    bed.pubrel(two, 9);
+    bed.commit();
+    assert_eq!(bed.got(two), [Got::PubComp(9, ReasonCode::Success)]);
+
+    bed.crash();
+    let archive = bed.durable_with_messages("archive", &[]);
+    let one = bridge(&mut bed, "one");
+    send(&mut bed, one, QOS_1, 1, "a", &from_other(1, 1));
+    send(&mut bed, one, QOS_1, 2, "a", &from_other(2, 1));
+    bed.commit();
+    assert_eq!(bed.payloads(archive), ["a"], "equal values with another number pass");
+    assert_eq!(bed.broker.counters().dropped_repeated, 1);
+}
+
+/// The power goes before the commit: the bridge was told nothing and sends it again, and it is new.
+#[test]
+fn what_was_not_acknowledged_is_taken_again_after_a_crash() {
+    let mut bed = Bed::new();
+    let archive = bed.durable("archive");
+    bed.subscribe(archive, "#", QOS_1);
+    let one = bridge(&mut bed, "one");
+    send(&mut bed, one, QOS_1, 1, "a", &from_other(1, 1));
+    bed.crash();
+    let archive = bed.durable_with_messages("archive", &[]);
+    let one = bridge(&mut bed, "one");
+    send(&mut bed, one, QOS_1, 1, "a", &from_other(1, 1));
+    assert_eq!(bed.payloads(archive), ["a"]);
+}
+
+/// A repetition says that the first one is safe: it waits for the same commit.
+#[test]
+fn a_repetition_is_not_acknowledged_before_the_first_one() {
+    let mut bed = Bed::new();
+    let archive = bed.durable("archive");
+    bed.subscribe(archive, "#", QOS_1);
+    let (one, two) = (bridge(&mut bed, "one"), bridge(&mut bed, "two"));
+    send(&mut bed, one, QOS_1, 1, "a", &from_other(1, 1));
+    assert!(bed.begin_commit());
+    send(&mut bed, two, QOS_1, 1, "a", &from_other(1, 2));
+    assert_eq!(bed.got(two), []);
+    bed.end_commit();
+    bed.commit();
+    assert_eq!(bed.got(two), [Got::PubAck(1, ReasonCode::NoMatchingSubscribers)]);
+    assert_eq!(bed.payloads(archive), ["a"]);
+}
+
+/// Messages leave over a bridge before they are stored, or without it. A number that a bridge was told
+/// is never given to another message, whenever the power goes.
+#[test]
+fn a_crash_gives_no_number_away_again() {
+    let mut bed = Bed::new();
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let out = outgoing(&mut bed, "b", QOS_1);
+        let sensor = bed.fleeting("s");
+        for value in 1..20 {
+            bed.publish(sensor, "t", QOS_1, value, "x");
+        }
+        let got = bed.messages(out);
+        for message in got.iter().filter(|message| !message.dup) {
+            told.push(origin(message).and_then(|origin| origin.number).expect("it has a number"));
+            bed.puback(out, message.packet_id);
+        }
+        bed.crash();
+    }
+    let count = told.len();
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!((told.len(), count), (57, 57));
+}
+
+/// Where numbers run ahead of the mark of the store, it moves, though nothing else is stored.
+#[test]
+fn numbers_are_reserved_ahead() {
+    let mut bed = Bed::new();
+    let out = outgoing(&mut bed, "b", QOS_0);
+    let sensor = bed.fleeting("s");
+    for _ in 0..3 {
+        bed.broker.next_seq.0 += 2 * SEQ_STEP;
+        bed.publish(sensor, "t", QOS_0, 0, "early");
+        let got = bed.messages(out);
+        assert_eq!(origin(&got[0]).unwrap().number, None, "its number might come again");
+        bed.commit();
+        bed.publish(sensor, "t", QOS_0, 0, "x");
+        let got = bed.messages(out);
+        assert!(origin(&got[0]).unwrap().number.is_some());
+    }
+}
+
+/// A client that is no bridge could have messages of others taken for repetitions.
+#[test]
+fn only_bridges_say_where_messages_come_from() {
+    let mut bed = Bed::new();
+    let out = outgoing(&mut bed, "b", QOS_1);
+    let sensor = bed.fleeting("s");
+    send(&mut bed, sensor, QOS_1, 1, "x", &from_other(1, 1));
+    send(&mut bed, sensor, QOS_1, 2, "y", &from_other(1, 1));
+    let got = bed.messages(out);
+    assert_eq!(got.len(), 2);
+    assert!(got.iter().all(|message| origin(message).unwrap().node == bed.broker.node));
+}
