@@ -1,7 +1,7 @@
 //! SUBSCRIBE at both ends, while the relay already runs.
 //!
 //! Every connection subscribes anew, because the configuration may have changed; retained messages
-//! come only where the subscription is new. The packet identifier is the highest one, which a broker
+//! come only where the subscription is new, or the other end has a new session. The packet identifier is the highest one, which a broker
 //! that counts up from 1 gives to a message last. One SUBSCRIBE at a time, with a few filters each,
 //! so that no broker finds it too large.
 
@@ -32,10 +32,17 @@ impl Relay {
     /// Sends the next SUBSCRIBE, if there is one.
     pub(super) fn subscribe_more(&mut self, side: Side, out: &mut Outputs) {
         let peer = &self.peers[side];
-        let qos_max = self.peers[side.other()].maximum_qos;
+        let other = &self.peers[side.other()];
+        let qos_max = other.maximum_qos;
+        // A broker that has lost the session has lost what is retained, too, or never had it.
+        let retain_handling = match other.session_present {
+            true => RetainHandling::SendAtSubscribeIfNew,
+            false => RetainHandling::SendAtSubscribe,
+        };
         let state = &mut self.subscribing[side];
         let rules = self.mapping.rules(side)[state.answered..].iter().take(FILTERS_PER_PACKET);
-        let filters: Vec<_> = rules.map(|rule| subscribe_filter(rule, qos_max)).collect();
+        let filters: Vec<_> =
+            rules.map(|rule| subscribe_filter(rule, qos_max, retain_handling)).collect();
         state.awaited = filters.len();
         if filters.is_empty() {
             self.notices.push(Notice::Subscribed(side));
@@ -82,7 +89,11 @@ impl Relay {
 }
 
 /// 3.1.1 has none of the options; the encoder leaves them out.
-fn subscribe_filter(rule: &Rule, qos_max: QoS) -> SubscribeFilter<'_> {
+fn subscribe_filter(
+    rule: &Rule,
+    qos_max: QoS,
+    retain_handling: RetainHandling,
+) -> SubscribeFilter<'_> {
     SubscribeFilter {
         filter: rule.filter(),
         options: SubscriptionOptions {
@@ -90,7 +101,7 @@ fn subscribe_filter(rule: &Rule, qos_max: QoS) -> SubscribeFilter<'_> {
             // What the bridge published there came from the other end and must not go back.
             no_local: true,
             retain_as_published: true,
-            retain_handling: RetainHandling::SendAtSubscribeIfNew,
+            retain_handling,
         },
     }
 }

@@ -165,6 +165,9 @@ pub struct SubscriptionRecord {
     pub retain_handling: RetainHandling,
     /// Subscription Identifier.
     pub subscription_id: Option<u32>,
+    /// It is that of a bridge: what is retained is kept for it whatever its QoS, so that both ends
+    /// come to have the same, deletions included.
+    pub keeps_retained: bool,
 }
 
 /// Takes what a store holds at the start, in this order: sessions, subscriptions, retained messages,

@@ -114,7 +114,7 @@ impl Broker {
         let key = self.new_session(client_id.into());
         self.sessions[key as usize].expiry_interval_s = u32::MAX;
         for wanted in subscriptions {
-            self.subscribe(key, wanted, None);
+            self.subscribe(key, wanted, None, true);
         }
         self.touch_session(now, key);
         self.pending.urgent(now);

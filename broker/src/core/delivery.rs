@@ -298,7 +298,7 @@ impl Broker {
                 continue;
             };
             let (message, subscription) = (message.clone(), ahead.subscription);
-            if subscription.qos.min(message.qos) > QoS::AtMostOnce && !is_open {
+            if subscription.qos_of(&message) > QoS::AtMostOnce && !is_open {
                 return;
             }
             if let Some(ahead) = self.sessions[key as usize].retained_ahead.front_mut() {
@@ -317,7 +317,7 @@ impl Broker {
         message: &Arc<Message>,
         subscription: SubscriptionRecord,
     ) {
-        let qos = subscription.qos.min(message.qos);
+        let qos = subscription.qos_of(message);
         let subscription_ids: Option<Arc<[u32]>> =
             subscription.subscription_id.map(|id| [id].into());
         if qos == QoS::AtMostOnce {

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use outpost_protocol::QoS;
+
 use super::Broker;
 use super::change::{Seq, SessionId};
 use super::event::Event;
@@ -138,7 +140,7 @@ impl Broker {
         }
         let is_kept = match (self.sessions[key as usize].policy.full, origin) {
             // Its publisher was asked, and there was room.
-            (QueueFull::Reject, Origin::Client(_)) => return true,
+            (QueueFull::Reject, Origin::Client(_)) if message.qos > QoS::AtMostOnce => return true,
             (QueueFull::Reject | QueueFull::DropNewest, _) => false,
             (QueueFull::DropOldest | QueueFull::KeepLastPerTopic, _) => {
                 self.drop_waiting(now, key, bytes)

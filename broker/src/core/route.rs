@@ -396,10 +396,23 @@ impl Broker {
     }
 }
 
+/// The QoS that a message is delivered with.
+fn qos_of(granted: QoS, keeps_retained: bool, message: &Message) -> QoS {
+    let is_kept = keeps_retained && message.retain;
+    granted.min(if is_kept { message.qos.max(QoS::AtLeastOnce) } else { message.qos })
+}
+
+impl SubscriptionRecord {
+    /// The QoS that a retained message is delivered with.
+    pub(super) fn qos_of(&self, message: &Message) -> QoS {
+        qos_of(self.qos, self.keeps_retained, message)
+    }
+}
+
 fn receiver(message: &Message, found: &Match) -> Receiver {
     Receiver {
         session: found.session,
-        qos: found.qos.min(message.qos),
+        qos: qos_of(found.qos, found.keeps_retained, message),
         // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
         retain: found.retain_as_published && message.retain,
         subscription_ids: found.subscription_ids.clone(),

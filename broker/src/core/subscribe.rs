@@ -24,7 +24,8 @@ impl Broker {
         key: SessionKey,
         subscribe: &Subscribe<'_>,
     ) -> Handled {
-        let version = self.connections[id.index()].version;
+        let connection = &self.connections[id.index()];
+        let (version, is_bridge) = (connection.version, connection.bridge.is_some());
         let subscription_id = subscribe.properties.subscription_identifier();
         let mut reasons = Vec::new();
         for wanted in subscribe.filters.iter() {
@@ -38,7 +39,7 @@ impl Broker {
             }
         }
         for wanted in subscribe.filters.iter() {
-            reasons.push(self.subscribe(key, &wanted, subscription_id));
+            reasons.push(self.subscribe(key, &wanted, subscription_id, is_bridge));
         }
         let suback = SubAck {
             packet_id: subscribe.packet_id,
@@ -99,6 +100,7 @@ impl Broker {
         key: SessionKey,
         wanted: &SubscribeFilter<'_>,
         subscription_id: Option<u32>,
+        keeps_retained: bool,
     ) -> ReasonCode {
         let limits = &self.settings.limits;
         let Ok(checked) = TopicFilter::new(wanted.filter) else {
@@ -114,6 +116,7 @@ impl Broker {
             retain_as_published: wanted.options.retain_as_published,
             retain_handling: wanted.options.retain_handling,
             subscription_id,
+            keeps_retained,
         };
         let session = &mut self.sessions[key as usize];
         let is_known = session.subscriptions.contains_key(wanted.filter);

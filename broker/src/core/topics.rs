@@ -50,6 +50,8 @@ pub(super) struct Match {
     /// One of them asks for No Local.
     pub no_local: bool,
     pub retain_as_published: bool,
+    /// One of them is that of a bridge.
+    pub keeps_retained: bool,
     pub subscription_ids: Option<Arc<[u32]>>,
 }
 
@@ -287,6 +289,7 @@ pub(super) fn gather(
         qos: records.iter().map(|r| r.qos).max()?,
         no_local: records.iter().any(|r| r.no_local),
         retain_as_published: records.iter().any(|r| r.retain_as_published),
+        keeps_retained: records.iter().any(|r| r.keeps_retained),
         subscription_ids: if ids.is_empty() { None } else { Some(ids.into()) },
     })
 }
@@ -369,6 +372,7 @@ mod tests {
             retain_as_published: false,
             retain_handling: RetainHandling::SendAtSubscribe,
             subscription_id,
+            keeps_retained: false,
         }
     }
 

@@ -2,7 +2,9 @@
 
 use outpost_bridge::origin::{KEY, Origin};
 use outpost_bridge::peering::{self, NodeId, Peering};
-use outpost_protocol::{Connect, Packet, Properties, Property, Publish, QoS, ReasonCode};
+use outpost_protocol::{
+    Connect, Packet, Properties, Property, Publish, QoS, ReasonCode, SubscriptionOptions,
+};
 
 use super::bed::{Bed, EXPIRY_S, Got, GotPublish, QOS_0, QOS_1, QOS_2, publish, v5};
 use crate::core::ConnId;
@@ -236,4 +238,34 @@ fn only_bridges_say_where_messages_come_from() {
     let got = bed.messages(out);
     assert_eq!(got.len(), 2);
     assert!(got.iter().all(|message| origin(message).unwrap().node == bed.broker.node));
+}
+
+/// What is retained is the state of the other end, too: what was retained and erased while the bridge
+/// was away comes to it, at whatever QoS it was published.
+#[test]
+fn a_bridge_that_was_away_gets_what_was_retained_and_erased() {
+    let mut bed = Bed::new();
+    let out = bridge(&mut bed, "b");
+    let options =
+        SubscriptionOptions { retain_as_published: true, ..SubscriptionOptions::new(QOS_1) };
+    bed.subscribe_with(out, "#", options, Properties::EMPTY);
+    bed.commit();
+    bed.got(out);
+    bed.lose(out);
+    let sensor = bed.fleeting("s");
+    bed.retain(sensor, "kept", "1");
+    bed.retain(sensor, "gone", "1");
+    bed.retain(sensor, "gone", "");
+    bed.publish(sensor, "plain", QOS_0, 0, "not kept");
+    bed.commit();
+    bed.crash();
+    let list =
+        [Property::SessionExpiryInterval(EXPIRY_S), Property::UserProperty(peering::KEY, "1")];
+    let out = bed.connect(&Connect { properties: Properties::list(&list), ..v5("b") });
+    bed.commit();
+    let got = bed.messages(out);
+    let got: Vec<_> =
+        got.iter().map(|m| (m.topic.as_str(), m.payload.as_str(), m.retain, m.qos)).collect();
+    let expected = [("kept", "1"), ("gone", "1"), ("gone", "")];
+    assert_eq!(got, expected.map(|(topic, payload)| (topic, payload, true, QOS_1)));
 }

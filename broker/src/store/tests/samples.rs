@@ -250,6 +250,7 @@ pub(super) fn subscription(rng: &mut Rng) -> SubscriptionRecord {
         retain_as_published: rng.one_in(2),
         retain_handling: rng.pick(&RETAIN_HANDLING),
         subscription_id: rng.maybe(subscription_id),
+        keeps_retained: rng.one_in(4),
     }
 }
 

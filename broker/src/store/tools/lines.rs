@@ -85,6 +85,8 @@ pub(super) struct SubscriptionLine<'a> {
     retain_as_published: bool,
     retain_handling: u8,
     subscription_id: Option<u32>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    keeps_retained: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -153,6 +155,7 @@ pub(super) fn line(record: &Record) -> Line<'_> {
                 RetainHandling::DoNotSend => 2,
             },
             subscription_id: record.subscription_id,
+            keeps_retained: record.keeps_retained,
         }),
         Record::Retained(message) => Line::Retained(message_line(message)),
         Record::Origin(node, record) => {
@@ -235,6 +238,7 @@ pub(super) fn record(line: Line<'_>) -> Result<Option<Record>, String> {
                 retain_as_published: line.retain_as_published,
                 retain_handling,
                 subscription_id: line.subscription_id,
+                keeps_retained: line.keeps_retained,
             };
             Record::Subscription(SessionId(line.session), Arc::from(&*line.filter), record)
         }
