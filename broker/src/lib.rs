@@ -1,6 +1,7 @@
 //! The Outpost broker.
 
 pub mod auth;
+mod bridges;
 pub mod cli;
 pub mod config;
 pub mod core;

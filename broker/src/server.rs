@@ -10,10 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outpost_bridge::config::BridgeConfig;
-use outpost_bridge::connect::{Connector, remote_connector};
 use outpost_bridge::peering::Features;
-use outpost_bridge::status::BridgeStatus;
-use outpost_protocol::{QoS, RetainHandling, SubscribeFilter, SubscriptionOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -23,14 +20,13 @@ use tracing::{error, info, warn};
 
 use crate::auth::method::AuthMethods;
 use crate::auth::{Authenticator, ListenerAuth, hashes_at_once};
+use crate::bridges;
 use crate::config::{self, Config, ConfigErrors, OnCorrupt};
-use crate::core::time::Instant;
 use crate::core::{Broker, CommitPolicy, Settings};
 use crate::file_limit;
 use crate::net::clock::Clock;
 use crate::net::handshake::Door;
 use crate::net::listener::{Census, Listener};
-use crate::net::local::LocalConnector;
 use crate::net::shared::Shared;
 use crate::store::{
     Count, Found, RedbStore, Salvaged, Store, StoreError, StoreOptions, check_suspect, salvage,
@@ -126,7 +122,7 @@ impl Server {
         }
         let authenticator = Arc::new(Authenticator::from_config(&config.auth)?);
         let acceptors = acceptors(&config)?;
-        let remotes = remotes(&config.bridges)?;
+        let remotes = bridges::remotes(&config.bridges)?;
         let clock = Clock::start();
         let (store, broker) = open(&config, clock)?;
         let shared = Shared::new(broker, clock);
@@ -170,7 +166,7 @@ impl Server {
             tasks.spawn(listener.run());
         }
         let (leave, _) = watch::channel(false);
-        let bridges = start_bridges(config.bridges, remotes, &door, &leave);
+        let bridges = bridges::start(config.bridges, remotes, &door, &leave);
         Ok(Self {
             shared,
             tasks,
@@ -289,30 +285,15 @@ fn restore(
     info!(path = %config.store.path.display(), sessions, messages, retained, "store opened");
     let bridges: Vec<String> = config.bridges.iter().map(BridgeConfig::client_id).collect();
     broker.end_internal_sessions_except(now, &bridges);
-    config.bridges.iter().for_each(|bridge| prepare_bridge(&mut broker, now, bridge));
+    config.bridges.iter().for_each(|bridge| bridges::prepare(&mut broker, now, bridge));
     Ok((store, broker))
 }
 
-/// A bridge's session is there before the first client: a gateway that has never reached its centre
-/// keeps what it acknowledges all the same.
-fn prepare_bridge(broker: &mut Broker, now: Instant, bridge: &BridgeConfig) {
-    let subscriptions: Vec<(String, SubscriptionOptions)> = bridge
-        .local_subscriptions()
-        .map(|(filter, qos)| {
-            let options = SubscriptionOptions {
-                qos: QoS::try_from(qos).unwrap_or(QoS::ExactlyOnce),
-                no_local: true,
-                retain_as_published: true,
-                retain_handling: RetainHandling::SendAtSubscribeIfNew,
-            };
-            (filter, options)
-        })
-        .collect();
-    let filters: Vec<SubscribeFilter<'_>> = subscriptions
-        .iter()
-        .map(|(filter, options)| SubscribeFilter { filter, options: *options })
-        .collect();
-    broker.prepare_internal_session(now, &bridge.client_id(), &filters);
+/// A number that nobody outside knows: the standard library's hash keys come from the system's
+/// random source.
+pub(crate) fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 fn commit_policy(store: &config::Store) -> CommitPolicy {
@@ -326,50 +307,12 @@ fn commit_policy(store: &config::Store) -> CommitPolicy {
     }
 }
 
-/// A number that nobody outside knows: the standard library's hash keys come from the system's
-/// random source.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
-}
-
 fn acceptors(config: &Config) -> Result<Vec<Option<TlsAcceptor>>, ConfigErrors> {
     let acceptor = |listener: &config::Listener| {
         let Some(tls) = &listener.tls else { return Ok(None) };
         Ok(Some(TlsAcceptor::from(tls::server_config(tls)?)))
     };
     config.listeners.iter().map(acceptor).collect()
-}
-
-fn remotes(bridges: &[BridgeConfig]) -> Result<Vec<Box<dyn Connector>>, ServerError> {
-    let remote = |bridge: &BridgeConfig| {
-        remote_connector(bridge).map_err(|error| ServerError::Bridge {
-            name: bridge.name.clone(),
-            why: error.to_string(),
-        })
-    };
-    bridges.iter().map(remote).collect()
-}
-
-fn start_bridges(
-    bridges: Vec<BridgeConfig>,
-    remotes: Vec<Box<dyn Connector>>,
-    door: &Arc<Door>,
-    leave: &watch::Sender<bool>,
-) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for (bridge, remote) in bridges.into_iter().zip(remotes) {
-        let name = format!("bridge {}", bridge.name).into();
-        let local = Box::new(LocalConnector { door: door.clone(), name });
-        let status = Arc::new(BridgeStatus::new(bridge.name.clone()));
-        let mut leave = leave.subscribe();
-        let shutdown = async move {
-            // An error means that the server is gone, which is the same.
-            let _ = leave.wait_for(|leave| *leave).await;
-        };
-        tasks.spawn(outpost_bridge::run(bridge, local, remote, status, seed(), shutdown));
-    }
-    tasks
 }
 
 async fn bind(config: &Config) -> Result<Vec<TcpListener>, ServerError> {
