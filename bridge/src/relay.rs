@@ -49,7 +49,7 @@ use subscribe::Subscribing;
 use sweep::Sweep;
 use watch::Watch;
 
-pub(crate) use sweep::needed as sweep_needed;
+pub use sweep::needed as sweep_needed;
 
 /// Bytes that may wait for one end before the other end is not read any more.
 pub const OUTPUT_BYTES_SOFT: usize = 256 * 1024;

@@ -23,7 +23,7 @@ const OUTSTANDING_MAX: u32 = 4096;
 
 /// The end that has to be swept: it kept its session, the other end did not, and QoS 2 messages may
 /// go to it.
-pub(crate) fn needed(mapping: &Mapping, peers: &PerSide<Peer>) -> Option<Side> {
+pub fn needed(mapping: &Mapping, peers: &PerSide<Peer>) -> Option<Side> {
     Side::BOTH.into_iter().find(|&side| {
         let other = side.other();
         let orphaned = peers[side].session_present && !peers[other].session_present;

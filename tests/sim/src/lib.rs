@@ -32,6 +32,7 @@ mod manners;
 mod oracle;
 mod packet;
 mod plan;
+mod sites;
 mod trace;
 mod watch;
 mod wire;
@@ -40,11 +41,15 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use coverage::Coverage;
+pub use sites::play_sites;
 use world::World;
 
 /// Seeds that found something once.
-pub const FIXED_SEEDS: [u64; 11] =
-    [1513, 2038, 2986, 3090, 3128, 3529, 500_684, 77_000_317, 77_000_960, 88_003_104, 99_001_853];
+pub const FIXED_SEEDS: &[u64] =
+    &[1513, 2038, 2986, 3090, 3128, 3529, 500_684, 77_000_317, 77_000_960, 88_003_104, 99_001_853];
+
+/// Likewise of runs of several sites.
+pub const FIXED_SITE_SEEDS: &[u64] = &[];
 
 /// How a run is made.
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,11 +80,14 @@ pub struct Report {
 pub fn play(seed: u64, options: Options) -> Report {
     let mut world = World::new(seed, options);
     let played = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let failure = played.err().map(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-        text.unwrap_or_else(|| "a panic without words".to_string())
-    });
+    let failure = played.err().map(words_of);
     let (hash, events, coverage) = world.into_results();
     Report { seed, hash, events, coverage, failure }
+}
+
+/// What a panic says.
+fn words_of(panic: Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+    text.unwrap_or_else(|| "a panic without words".to_string())
 }

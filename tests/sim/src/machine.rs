@@ -9,7 +9,6 @@ use outpost_broker::store::{RedbStore, Store, StoreError, StoreOptions, StoreRea
 
 use crate::contents::{Contents, Tee};
 use crate::disk::{Disk, Patience};
-use crate::plan::Plan;
 
 /// The computer.
 pub(crate) struct Machine {
@@ -32,11 +31,11 @@ struct Process {
 
 impl Machine {
     /// A computer with nothing on its disk.
-    pub(crate) fn new(plan: &Plan, disk: Disk) -> Self {
+    pub(crate) fn new(settings: Settings, options: StoreOptions, disk: Disk) -> Self {
         Self {
             disk,
-            settings: plan.settings.clone(),
-            options: plan.store.clone(),
+            settings,
+            options,
             process: None,
             #[cfg(feature = "seeded-bugs")]
             bug: None,

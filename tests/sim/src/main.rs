@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use clap::Parser;
-use outpost_sim::{Coverage, FIXED_SEEDS, Options, Report, play};
+use outpost_sim::{Coverage, FIXED_SEEDS, FIXED_SITE_SEEDS, Options, Report, play, play_sites};
 
 /// Plays simulated runs of the broker; every run is decided by its seed.
 #[derive(Debug, Parser)]
@@ -23,6 +23,9 @@ struct Args {
     /// Print what happens in it.
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Play several sites with bridges between them.
+    #[arg(long)]
+    sites: bool,
     /// Play so many runs, beside those of the fixed seeds.
     #[arg(long, default_value_t = 1_000, env = "OUTPOST_SEEDS")]
     seeds: u64,
@@ -51,15 +54,16 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let options = Options {
-        is_printed: args.trace,
+        is_printed: false,
         has_lying_disk: args.lying_disk,
         #[cfg(feature = "seeded-bugs")]
         bug: args.bug,
     };
     // What failed is told once, with the command that shows it.
     std::panic::set_hook(Box::new(|_| {}));
+    let kind = if args.sites { Kind::Sites } else { Kind::Site(options) };
     if let Some(seed) = args.seed {
-        return tell_one(&play(seed, options));
+        return tell_one(&kind.play(seed, args.trace));
     }
     #[cfg(feature = "seeded-bugs")]
     if args.bugs {
@@ -69,12 +73,30 @@ fn main() -> ExitCode {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         since.as_secs() * 1_000_000
     });
-    let fixed = FIXED_SEEDS.iter().copied();
+    let fixed = if args.sites { FIXED_SITE_SEEDS } else { FIXED_SEEDS }.iter().copied();
     let seeds: Vec<u64> = fixed.chain(base..base + args.seeds).collect();
     let threads = args
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
-    play_all(&seeds, base, threads, args.keep_going, options)
+    play_all(&seeds, base, threads, args.keep_going, kind)
+}
+
+/// What is played.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// One site.
+    Site(Options),
+    /// Several, with bridges between them.
+    Sites,
+}
+
+impl Kind {
+    fn play(self, seed: u64, is_printed: bool) -> Report {
+        match self {
+            Self::Site(options) => play(seed, Options { is_printed, ..options }),
+            Self::Sites => play_sites(seed, is_printed),
+        }
+    }
 }
 
 fn tell_one(report: &Report) -> ExitCode {
@@ -88,13 +110,7 @@ fn tell_one(report: &Report) -> ExitCode {
     }
 }
 
-fn play_all(
-    seeds: &[u64],
-    base: u64,
-    threads: usize,
-    keep_going: bool,
-    options: Options,
-) -> ExitCode {
+fn play_all(seeds: &[u64], base: u64, threads: usize, keep_going: bool, kind: Kind) -> ExitCode {
     let begun = Instant::now();
     let next = AtomicU64::new(0);
     let has_failed = AtomicBool::new(false);
@@ -105,11 +121,11 @@ fn play_all(
                 while (keep_going || !has_failed.load(Ordering::Relaxed))
                     && let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize)
                 {
-                    let report = play(*seed, options);
+                    let report = kind.play(*seed, false);
                     all.lock().unwrap_or_else(|e| e.into_inner()).merge(&report.coverage);
                     if let Some(failure) = report.failure {
                         has_failed.store(true, Ordering::Relaxed);
-                        eprintln!("seed {seed} fails: {failure}\n{}", replay(*seed, options));
+                        eprintln!("seed {seed} fails: {failure}\n{}", replay(*seed, kind));
                     }
                 }
             });
@@ -130,7 +146,10 @@ fn play_all(
 }
 
 /// The command that plays a run again.
-fn replay(seed: u64, options: Options) -> String {
+fn replay(seed: u64, kind: Kind) -> String {
+    let Kind::Site(options) = kind else {
+        return format!("cargo run --profile sim -p outpost-sim -- --sites --seed {seed} --trace");
+    };
     #[cfg(feature = "seeded-bugs")]
     if let Some(bug) = options.bug {
         return bugs::replay(seed, bug);

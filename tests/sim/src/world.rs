@@ -88,7 +88,7 @@ impl World {
             disk.lie();
         }
         #[allow(unused_mut, reason = "a mistake can only be planted where there are any")]
-        let mut machine = Machine::new(&plan, disk);
+        let mut machine = Machine::new(plan.settings.clone(), plan.store.clone(), disk);
         #[cfg(feature = "seeded-bugs")]
         {
             machine.bug = options.bug;

@@ -18,7 +18,7 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn seeds_that_found_something_find_nothing_now() {
-    for seed in FIXED_SEEDS {
+    for &seed in FIXED_SEEDS {
         let report = play(seed, Options::default());
         assert_eq!(report.failure, None, "seed {seed}");
     }
