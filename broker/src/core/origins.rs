@@ -160,7 +160,13 @@ impl Broker {
     /// The batch after whose commit a bridge may be told of messages: the name of this broker is
     /// stored then, and so is that the next numbers are in use.
     pub(super) fn origins_known_after(&mut self, now: Instant) -> u64 {
-        if self.pending.needs_reserve(self.next_seq) { self.pending.urgent(now) } else { 0 }
+        if self.pending.needs_reserve(self.next_seq) {
+            self.pending.urgent(now)
+        } else if self.pending.is_reserved(self.next_seq) {
+            0
+        } else {
+            self.all_durable_after() // The mark has moved with the batch under commit.
+        }
     }
 
     /// A message was taken: it is not taken again. True: an acknowledgement waits for that.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use outpost_bridge::origin::Origin;
 use outpost_broker::core::output::{AckKind, ByteBuffer};
 use outpost_protocol::{
     Packet, PacketId, Properties, ProtocolVersion, PubAck, PubComp, PubRec, PubRel, QoS,
@@ -46,6 +47,8 @@ pub(crate) struct GotPublish {
     pub retain: bool,
     pub packet_id: u16,
     pub expiry_s: Option<u32>,
+    /// Where it comes from, over a bridge.
+    pub origin: Option<Origin>,
 }
 
 impl Got {
@@ -55,7 +58,9 @@ impl Got {
             Self::ConnAck { session_present, .. } => format!("CONNACK {session_present}"),
             Self::Publish(p) => {
                 let dup = if p.dup { ", DUP" } else { "" };
-                format!("PUBLISH {:?}, id {}, {:?}{dup}", p.message, p.packet_id, p.qos)
+                let origin = p.origin.map_or(String::new(), |origin| format!(", {origin}"));
+                let GotPublish { message, packet_id, qos, .. } = p;
+                format!("PUBLISH {message:?}, id {packet_id}, {qos:?}{dup}{origin}")
             }
             other => format!("{other:?}"),
         }
@@ -133,6 +138,7 @@ fn owned(packet: &Packet<'_>) -> Got {
             retain: p.retain,
             packet_id: p.packet_id.map_or(0, PacketId::value),
             expiry_s: p.properties.message_expiry_interval_s(),
+            origin: Origin::of(&p.properties),
         }),
         Packet::PubAck(p) => Got::PubAck(p.packet_id.value(), p.reason),
         Packet::PubRec(p) => Got::PubRec(p.packet_id.value(), p.reason),

@@ -209,6 +209,19 @@ fn a_crash_gives_no_number_away_again() {
     assert_eq!((told.len(), count), (57, 57));
 }
 
+/// The batch that reserves the numbers is under commit: whoever comes then waits for it, too.
+#[test]
+fn no_bridge_is_told_of_messages_before_their_numbers_are_reserved() {
+    let mut bed = Bed::new();
+    let list = [Property::UserProperty(peering::KEY, "1")];
+    let first = bed.connect(&Connect { properties: Properties::list(&list), ..v5("a") });
+    assert!(bed.begin_commit());
+    let second = bed.connect(&Connect { properties: Properties::list(&list), ..v5("b") });
+    assert_eq!((bed.got(first), bed.got(second)), (vec![], vec![]));
+    bed.end_commit();
+    assert_eq!((bed.got(first).len(), bed.got(second).len()), (1, 1));
+}
+
 /// Where numbers run ahead of the mark of the store, it moves, though nothing else is stored.
 #[test]
 fn numbers_are_reserved_ahead() {

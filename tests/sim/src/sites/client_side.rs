@@ -52,8 +52,9 @@ impl World {
     pub(super) fn drop_conn(&mut self, number: ConnNumber) {
         let Some(conn) = self.conns.get_mut(&number) else { return };
         conn.is_open = false;
-        // Some of what is under way arrives, some does not: in the middle of a packet, too.
-        let kept = conn.up.arrive(&mut self.draw);
+        // Some of what is under way arrives, some does not: in the middle of a packet, too. Behind what
+        // was lost in silence nothing does.
+        let kept = if conn.is_silent { Vec::new() } else { conn.up.arrive(&mut self.draw) };
         conn.up.lose();
         conn.up.send(&kept);
         conn.up.end();

@@ -154,7 +154,6 @@ impl World {
         self.until("all is published", |world| world.published >= world.plan.messages);
         self.tell(format_args!("the faults end"));
         self.has_faults = false;
-        self.conns.values_mut().for_each(|conn| conn.is_silent = false);
         self.until("all is delivered", |world| {
             world.publishers.iter().all(Publisher::is_at_rest) && world.oracle.is_complete()
         });

@@ -22,7 +22,8 @@ pub(super) struct Subscriber {
     pub is_subscribed: bool,
     /// QoS 2 identifiers received and not released.
     received: BTreeSet<u16>,
-    /// Its site has been down: what it had acknowledged may come again.
+    /// Its site has been down: what it took before may come again, as its site had not stored that, or
+    /// had told nobody that it had the message.
     pub is_stale: bool,
     /// Messages that may come again for that.
     may_repeat: BTreeSet<usize>,
@@ -49,6 +50,9 @@ impl World {
             Got::ConnAck { session_present, .. } => {
                 let subscriber = &mut self.subscribers[who];
                 assert!(*session_present || !subscriber.is_subscribed, "its session is lost");
+                if std::mem::take(&mut subscriber.is_stale) {
+                    subscriber.may_repeat = self.oracle.taken_by(who).collect();
+                }
                 if !subscriber.is_subscribed {
                     self.subscribe(number);
                 }
@@ -82,9 +86,6 @@ impl World {
     fn take(&mut self, who: usize, number: ConnNumber, publish: &GotPublish) {
         let message = publish.message.expect("all messages here have a number");
         let subscriber = &mut self.subscribers[who];
-        if std::mem::take(&mut subscriber.is_stale) {
-            subscriber.may_repeat = self.oracle.taken_by(who).collect();
-        }
         match publish.qos {
             QoS::AtMostOnce => self.oracle.taken(who, message, publish),
             QoS::AtLeastOnce => {
