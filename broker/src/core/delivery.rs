@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use outpost_bridge::origin::Origin;
 use outpost_protocol::{PacketId, QoS, ReasonCode};
 
 use super::Broker;
 use super::bug::Bug;
 use super::change::{QueuedMessage, Seq, SubscriptionRecord, Target};
-use super::connection::ConnId;
+use super::connection::{ConnId, Connection};
 use super::ledger::Entry;
 use super::message::Message;
 use super::output::{AckKind, Delivery, Output};
@@ -382,9 +383,11 @@ impl Broker {
 
     fn send(&mut self, now: Instant, key: SessionKey, id: ConnId, queued: Queued) {
         let reuses_id = self.has_bug(Bug::PacketIdReused);
+        let Some(connection) = self.connections.get(id.index()) else { return };
         let session = &mut self.sessions[key as usize];
         let is_durable = session.is_durable();
         let qos = queued.qos;
+        let transit_seq = queued.seq.filter(|_| is_transit(connection, &queued.message));
         let mut delivery = session.take_off(queued);
         if reuses_id {
             delivery.packet_id = session.oldest_in_flight();
@@ -399,6 +402,10 @@ impl Broker {
             after = self.pending.urgent(now);
         } else if is_durable {
             self.note_flight(key);
+        }
+        // By other ways later messages may come before this one comes again, if this broker loses it.
+        if let Some(seq) = transit_seq {
+            after = after.max(self.pending.batch_of(seq));
         }
         self.push_publish_after(id, after, output, false);
     }
@@ -430,4 +437,9 @@ impl Broker {
             self.wake_waiting();
         }
     }
+}
+
+/// Whether a message came over a bridge and goes over one.
+fn is_transit(connection: &Connection, message: &Message) -> bool {
+    connection.bridge.is_some() && Origin::of(&message.properties()).is_some()
 }

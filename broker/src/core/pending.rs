@@ -155,6 +155,15 @@ impl Pending {
         self.batch.messages.contains_key(&seq)
     }
 
+    /// The batch that stores a message; 0: it is stored, or never will be.
+    pub(super) fn batch_of(&self, seq: Seq) -> u64 {
+        match &self.under_commit {
+            _ if self.is_open(seq) => self.batch.number,
+            Some((batch, _)) if batch.messages.contains_key(&seq) => batch.number,
+            _ => 0,
+        }
+    }
+
     /// Somebody waits until a message of the open batch is stored, or done.
     pub(super) fn await_message(&mut self, now: Instant, seq: Seq, waiter: Waiter) {
         self.awaited.insert(seq, (now, waiter));

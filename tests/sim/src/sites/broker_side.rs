@@ -67,8 +67,6 @@ impl World {
             }
         }
         self.sites[site].process += 1;
-        let subscriber = &mut self.subscribers[site];
-        subscriber.is_stale = true;
         let numbers: Vec<ConnNumber> =
             self.conns.iter().filter(|(_, conn)| conn.site == site).map(|(n, _)| *n).collect();
         for number in numbers {

@@ -16,9 +16,10 @@ impl World {
         }
         let is_local = matches!(owner, Owner::Link(_, outpost_bridge::side::Side::Local));
         let delay_ms = if is_local { 0 } else { self.plan.delay_ms };
+        let process = self.sites[site].process;
         let number = self.next_conn;
         self.next_conn += 1;
-        self.conns.insert(number, Conn::new(owner, site, delay_ms, hello));
+        self.conns.insert(number, Conn::new(owner, (site, process), delay_ms, hello));
         self.schedule(number);
         Some(number)
     }

@@ -25,6 +25,8 @@ pub(super) enum Owner {
 pub(super) struct Conn {
     pub owner: Owner,
     pub site: usize,
+    /// The process of the site that it was made to.
+    pub process: u64,
     /// From the client to the broker.
     pub up: Pipe,
     /// From the broker to the client.
@@ -64,12 +66,18 @@ pub(super) struct OpenEnd {
 }
 
 impl Conn {
-    pub(super) fn new(owner: Owner, site: usize, delay_ms: u64, hello: &[u8]) -> Self {
+    pub(super) fn new(
+        owner: Owner,
+        (site, process): (usize, u64),
+        delay_ms: u64,
+        hello: &[u8],
+    ) -> Self {
         let mut up = Pipe::default();
         up.send(hello);
         Self {
             owner,
             site,
+            process,
             up,
             down: Pipe::default(),
             broker: BrokerEnd::New(Vec::new()),

@@ -51,11 +51,7 @@ impl Oracle {
         self.messages[message].is_acknowledged = true;
     }
 
-    pub(super) fn taken_by(&self, who: usize) -> impl Iterator<Item = usize> {
-        self.taken[who].keys().copied()
-    }
-
-    pub(super) fn has_taken(&self, who: usize, message: usize) -> bool {
+    fn has_taken(&self, who: usize, message: usize) -> bool {
         self.taken[who].contains_key(&message)
     }
 

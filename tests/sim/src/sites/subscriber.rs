@@ -1,6 +1,6 @@
 //! A subscriber at each site that is to get everything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use outpost_broker::core::output::AckKind;
 use outpost_protocol::{
@@ -22,17 +22,15 @@ pub(super) struct Subscriber {
     pub is_subscribed: bool,
     /// QoS 2 identifiers received and not released.
     received: BTreeSet<u16>,
-    /// Its site has been down: what it took before may come again, as its site had not stored that, or
-    /// had told nobody that it had the message.
-    pub is_stale: bool,
-    /// Messages that may come again for that.
-    may_repeat: BTreeSet<usize>,
+    /// By message, the process of its site from which it came first. After a restart it may come again:
+    /// the acknowledgement was not stored, or the message was not, and came anew over a bridge.
+    taken_from: BTreeMap<usize, u64>,
 }
 
 impl Subscriber {
     pub(super) fn new(site: usize) -> Self {
-        let (received, may_repeat) = (BTreeSet::new(), BTreeSet::new());
-        Self { site, conn: None, is_subscribed: false, received, is_stale: false, may_repeat }
+        let (received, taken_from) = (BTreeSet::new(), BTreeMap::new());
+        Self { site, conn: None, is_subscribed: false, received, taken_from }
     }
 }
 
@@ -50,9 +48,6 @@ impl World {
             Got::ConnAck { session_present, .. } => {
                 let subscriber = &mut self.subscribers[who];
                 assert!(*session_present || !subscriber.is_subscribed, "its session is lost");
-                if std::mem::take(&mut subscriber.is_stale) {
-                    subscriber.may_repeat = self.oracle.taken_by(who).collect();
-                }
                 if !subscriber.is_subscribed {
                     self.subscribe(number);
                 }
@@ -85,13 +80,17 @@ impl World {
 
     fn take(&mut self, who: usize, number: ConnNumber, publish: &GotPublish) {
         let message = publish.message.expect("all messages here have a number");
+        let process = self.conns[&number].process;
         let subscriber = &mut self.subscribers[who];
+        let is_known = subscriber.taken_from.contains_key(&message);
+        let is_after_restart = *subscriber.taken_from.entry(message).or_insert(process) < process;
         match publish.qos {
+            QoS::AtMostOnce if is_after_restart => {}
             QoS::AtMostOnce => self.oracle.taken(who, message, publish),
             QoS::AtLeastOnce => {
-                // Sent again by its own site, which did not hear or store the acknowledgement.
-                let is_again = publish.dup || subscriber.may_repeat.contains(&message);
-                if !(is_again && self.oracle.has_taken(who, message)) {
+                // Sent again by its own site, which did not hear the acknowledgement.
+                let is_again = publish.dup && is_known || is_after_restart;
+                if !is_again {
                     self.oracle.taken(who, message, publish);
                 }
                 self.send(number, &encode_ack(AckKind::PubAck, publish.packet_id, V5));
