@@ -404,10 +404,8 @@ impl Broker {
             self.note_flight(key);
         }
         // By other ways later messages may come before this one comes again, if this broker loses it.
-        if let Some(seq) = transit_seq {
-            after = after.max(self.pending.batch_of(seq));
-        }
-        self.push_publish_after(id, after, output, false);
+        let stored_after = transit_seq.map_or(0, |seq| self.pending.batch_of(seq));
+        self.push_publish_after(id, after.max(stored_after), output, stored_after > 0);
     }
 
     fn is_too_large(&self, id: ConnId, queued: &Queued) -> bool {

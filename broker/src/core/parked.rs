@@ -24,7 +24,8 @@ pub(super) struct Parked {
     ticket: u64,
     /// Of how many messages receivers have still to be heard; 0: it waits for the commit only.
     needs: u32,
-    /// A PUBLISH that was sent before, or stands behind one: later ones do not overtake it.
+    /// A PUBLISH that was sent before, or comes and goes over bridges, or stands behind such a one: later
+    /// ones do not overtake it.
     holds_up: bool,
     output: Output,
 }
@@ -44,13 +45,14 @@ impl Broker {
     }
 
     /// A PUBLISH, which need not wait behind acknowledgements that wait for a commit, but goes
-    /// behind those that are sent again, in the order of first sending [MQTT-4.6.0-1].
+    /// behind those that are sent again, in the order of first sending [MQTT-4.6.0-1], or wait to be
+    /// stored.
     pub(super) fn push_publish_after(
         &mut self,
         id: ConnId,
         batch: u64,
         output: Output,
-        is_resent: bool,
+        holds_up: bool,
     ) {
         let is_committed = self.pending.is_committed(batch);
         let Some(connection) = self.connection_mut(id) else { return };
@@ -58,7 +60,7 @@ impl Broker {
             self.push_output(id, output);
             return;
         }
-        let holds_up = is_resent || connection.publishes_held_up > 0;
+        let holds_up = holds_up || connection.publishes_held_up > 0;
         self.park(id, batch, output, holds_up);
     }
 
