@@ -8,7 +8,7 @@ use outpost_protocol::{PacketId, QoS, ReasonCode};
 use super::Broker;
 use super::bug::Bug;
 use super::change::{QueuedMessage, Seq, SubscriptionRecord, Target};
-use super::connection::{ConnId, Connection};
+use super::connection::ConnId;
 use super::ledger::Entry;
 use super::message::Message;
 use super::output::{AckKind, Delivery, Output};
@@ -383,11 +383,10 @@ impl Broker {
 
     fn send(&mut self, now: Instant, key: SessionKey, id: ConnId, queued: Queued) {
         let reuses_id = self.has_bug(Bug::PacketIdReused);
-        let Some(connection) = self.connections.get(id.index()) else { return };
+        let stored_after = self.stored_before_bridge(now, id, &queued);
         let session = &mut self.sessions[key as usize];
         let is_durable = session.is_durable();
         let qos = queued.qos;
-        let transit_seq = queued.seq.filter(|_| is_transit(connection, &queued.message));
         let mut delivery = session.take_off(queued);
         if reuses_id {
             delivery.packet_id = session.oldest_in_flight();
@@ -403,9 +402,31 @@ impl Broker {
         } else if is_durable {
             self.note_flight(key);
         }
-        // By other ways later messages may come before this one comes again, if this broker loses it.
-        let stored_after = transit_seq.map_or(0, |seq| self.pending.batch_of(seq));
         self.push_publish_after(id, after.max(stored_after), output, stored_after > 0);
+    }
+
+    /// The batch that stores a message that is to go over a bridge, where it might get there by another
+    /// way as well; else 0. Lost by this broker after it was sent, such a message would come again from
+    /// its publisher, and the first one, late, by the other way: behind messages that are newer.
+    fn stored_before_bridge(&mut self, now: Instant, id: ConnId, queued: &Queued) -> u64 {
+        let is_bridge = self.connections[id.index()].bridge.is_some();
+        let Some(seq) = queued.seq.filter(|_| is_bridge) else { return 0 };
+        let batch = self.pending.batch_of(seq);
+        if batch == 0 {
+            return 0;
+        }
+        let came_over_bridge = Origin::of(&queued.message.properties()).is_some();
+        let has_other_way = came_over_bridge || {
+            let (_, matches) = self.topics.matches(&queued.message.topic);
+            matches.bridges > 1
+        };
+        if !has_other_way {
+            return 0;
+        }
+        if batch == self.pending.number() {
+            self.pending.urgent(now);
+        }
+        batch
     }
 
     fn is_too_large(&self, id: ConnId, queued: &Queued) -> bool {
@@ -435,9 +456,4 @@ impl Broker {
             self.wake_waiting();
         }
     }
-}
-
-/// Whether a message came over a bridge and goes over one.
-fn is_transit(connection: &Connection, message: &Message) -> bool {
-    connection.bridge.is_some() && Origin::of(&message.properties()).is_some()
 }

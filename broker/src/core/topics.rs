@@ -39,6 +39,8 @@ pub(super) struct Matches {
     pub groups: Vec<GroupKey>,
     /// What is promised of its messages.
     pub durability: Durability,
+    /// How many of the sessions are those of bridges.
+    pub bridges: usize,
 }
 
 /// One session's subscriptions that match, taken together: the highest QoS [MQTT-3.3.4-2] and every
@@ -308,6 +310,7 @@ fn gather_all(found: &[Subscriber]) -> Matches {
     for same in single.chunk_by(|a, b| a.0 == b.0) {
         matches.sessions.extend(gather(same[0].0, same.iter().map(|(_, record)| *record)));
     }
+    matches.bridges = matches.sessions.iter().filter(|found| found.keeps_retained).count();
     matches
 }
 
