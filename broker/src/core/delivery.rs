@@ -177,7 +177,7 @@ impl Broker {
             return;
         }
         while self.sessions[key as usize].has_window() {
-            match self.resend_next(key, id) {
+            match self.resend_next(now, key, id) {
                 Resent::Sent => continue,
                 Resent::Waits => break,
                 Resent::None => {}
@@ -350,7 +350,7 @@ impl Broker {
     }
 
     /// Sends the next packet that was in flight on a former connection.
-    fn resend_next(&mut self, key: SessionKey, id: ConnId) -> Resent {
+    fn resend_next(&mut self, now: Instant, key: SessionKey, id: ConnId) -> Resent {
         let durable_after = self.all_durable_after();
         self.fill_resend(key);
         let session = &mut self.sessions[key as usize];
@@ -365,12 +365,15 @@ impl Broker {
             Content::Message(queued) => {
                 // [MQTT-3.3.1-1]: perhaps it was parked and never left; DUP does no harm then.
                 let mut delivery = queued.delivery(packet_id, true);
-                delivery.number = delivery.number.filter(|seq| self.pending.is_reserved(*seq));
+                let seq = delivery.number;
+                delivery.number = seq.filter(|seq| self.pending.is_reserved(*seq));
+                let message = delivery.message.clone();
                 let output = Output::Publish(delivery);
                 // Its identifier may not be durable yet, if the connection changed in between.
                 let waits = is_durable && queued.qos == QoS::ExactlyOnce;
                 self.counters.messages_sent += 1;
-                let after = if waits { durable_after } else { 0 };
+                let stored_after = self.stored_before_bridge(now, id, seq, &message);
+                let after = if waits { durable_after } else { stored_after };
                 self.push_publish_after(id, after, output, true);
             }
             Content::Released | Content::Number(_) => {
@@ -383,7 +386,7 @@ impl Broker {
 
     fn send(&mut self, now: Instant, key: SessionKey, id: ConnId, queued: Queued) {
         let reuses_id = self.has_bug(Bug::PacketIdReused);
-        let stored_after = self.stored_before_bridge(now, id, &queued);
+        let stored_after = self.stored_before_bridge(now, id, queued.seq, &queued.message);
         let session = &mut self.sessions[key as usize];
         let is_durable = session.is_durable();
         let qos = queued.qos;
@@ -408,16 +411,22 @@ impl Broker {
     /// The batch that stores a message that is to go over a bridge, where it might get there by another
     /// way as well; else 0. Lost by this broker after it was sent, such a message would come again from
     /// its publisher, and the first one, late, by the other way: behind messages that are newer.
-    fn stored_before_bridge(&mut self, now: Instant, id: ConnId, queued: &Queued) -> u64 {
+    fn stored_before_bridge(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        seq: Option<Seq>,
+        message: &Message,
+    ) -> u64 {
         let is_bridge = self.connections[id.index()].bridge.is_some();
-        let Some(seq) = queued.seq.filter(|_| is_bridge) else { return 0 };
+        let Some(seq) = seq.filter(|_| is_bridge) else { return 0 };
         let batch = self.pending.batch_of(seq);
         if batch == 0 {
             return 0;
         }
-        let came_over_bridge = Origin::of(&queued.message.properties()).is_some();
+        let came_over_bridge = Origin::of(&message.properties()).is_some();
         let has_other_way = came_over_bridge || {
-            let (_, matches) = self.topics.matches(&queued.message.topic);
+            let (_, matches) = self.topics.matches(&message.topic);
             matches.bridges > 1
         };
         if !has_other_way {
