@@ -57,6 +57,13 @@ pub struct BridgeConfig {
     /// wait, after which the link is given up and made anew, 1 to 3600.
     #[serde(default = "default_ack_timeout_s")]
     pub ack_timeout_s: u16,
+    /// How the bytes are compressed where the remote broker is an Outpost that takes it. Another broker
+    /// gets plain MQTT. See [`crate::compression`], also for when not to.
+    #[serde(default)]
+    pub compression: Compression,
+    /// How hard zstd tries, 1 to 19: more CPU, and little to gain with small messages.
+    #[serde(default = "default_compression_level")]
+    pub compression_level: i32,
     /// Whether a remote broker of another make gets the user property `outpost-origin` with each
     /// message: 60 bytes that stop loops through it. Other Outposts always get it.
     #[serde(default = "default_origin")]
@@ -79,6 +86,17 @@ pub enum RemoteVersion {
     /// MQTT 3.1.1.
     #[serde(rename = "3.1.1")]
     V311,
+}
+
+/// What is done to the bytes between two Outposts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// One zstd stream in each direction.
+    #[default]
+    Zstd,
+    /// Nothing.
+    None,
 }
 
 /// TLS towards the remote broker.
@@ -265,6 +283,8 @@ impl BridgeConfig {
 
     fn validate_times_and_bounds(&self) -> Result<(), Invalid> {
         require_range("keep_alive_s", self.keep_alive_s.into(), 1, 65_535)?;
+        let level = u64::try_from(self.compression_level).unwrap_or(0);
+        require_range("compression_level", level, 1, 19)?;
         require_range("inflight_max", self.inflight_max.into(), 1, 1000)?;
         require_range("packet_bytes_max", self.packet_bytes_max.into(), 1024, 268_435_455)?;
         require_range("reconnect_min_ms", self.reconnect_min_ms, 10, 3_600_000)?;
@@ -399,6 +419,10 @@ fn default_reconnect_max_ms() -> u64 {
 
 fn default_ack_timeout_s() -> u16 {
     60
+}
+
+fn default_compression_level() -> i32 {
+    crate::compression::DEFAULT_LEVEL
 }
 
 fn default_origin() -> bool {

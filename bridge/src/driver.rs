@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::config::{BridgeConfig, RemoteVersion, Secret};
+use crate::config::{BridgeConfig, Compression, RemoteVersion, Secret};
 use crate::connect::{BoxedStream, Connector};
 use crate::end::MqttEnd;
 use crate::handshake::{Peer, Request};
@@ -157,7 +157,10 @@ impl Driver {
         local: &mut dyn Connector,
         remote: &mut dyn Connector,
     ) -> Result<Link, LinkError> {
-        let (remote_end, remote_peer, announced) = self.open_remote(remote).await?;
+        let (mut remote_end, remote_peer, announced) = self.open_remote(remote).await?;
+        if remote_peer.peering.is_some_and(|peering| peering.features.zstd) {
+            remote_end = remote_end.compress(self.config.compression_level);
+        }
         let request = self.local_request(&remote_peer);
         let (local_end, local_peer) = open(Side::Local, local, &request).await?;
         self.learn_limits(&local_peer, &announced)?;
@@ -214,7 +217,10 @@ impl Driver {
             keep_alive_s: self.config.keep_alive_s,
             receive_maximum: limits.receive_maximum,
             packet_bytes_max: limits.packet_bytes_max,
-            features: Features::default(),
+            features: Features {
+                zstd: self.config.compression == Compression::Zstd,
+                ..Features::default()
+            },
         }
     }
 
@@ -345,6 +351,8 @@ impl Driver {
         info!(
             bridge = self.config.name,
             address = self.config.address,
+            outpost = peers.remote.peering.is_some(),
+            compressed = peers.remote.peering.is_some_and(|peering| peering.features.zstd),
             remote_session_present = peers.remote.session_present,
             local_session_present = peers.local.session_present,
             "link up"

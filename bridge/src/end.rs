@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use outpost_protocol::{Packet, ProtocolVersion, decode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
+use crate::compression::Compressed;
+use crate::connect::BoxedStream;
 use crate::link_error::LinkError;
 use crate::output::Output;
 use crate::side::Side;
@@ -28,6 +30,15 @@ pub(crate) struct MqttEnd<S> {
     input: Vec<u8>,
     consumed: usize,
     unflushed: bool,
+}
+
+impl MqttEnd<BoxedStream> {
+    /// From here on both directions are compressed. What was read behind the last packet is already.
+    pub(crate) fn compress(self, level: i32) -> Self {
+        let unread = self.input[self.consumed..].to_vec();
+        let stream: BoxedStream = Box::new(Compressed::new(self.stream, unread, level));
+        Self::new(self.side, self.version, self.packet_bytes_max, stream)
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> MqttEnd<S> {

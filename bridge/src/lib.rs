@@ -24,6 +24,7 @@
 //! - [`relay`]: what becomes of each packet, the sweep after a lost session, keep-alive and time
 //!   limits, bounds of memory. [`backoff`], [`handshake`], [`output`]: its smaller companions. None
 //!   of these knows a clock, a socket or a random source.
+//! - [`compression`]: fewer bytes between two Outposts.
 //! - [`connect`]: TCP, TLS, or any other byte stream; inside the broker the local end is one in
 //!   memory. `end`, `link`, `driver`: the thin part that moves bytes and waits. [`run`] is the door.
 //! - [`origin`]: where a message comes from, against loops and repetitions.
@@ -40,6 +41,7 @@
 //!   messages back, and they go round.
 
 pub mod backoff;
+pub mod compression;
 pub mod config;
 pub mod connect;
 mod driver;

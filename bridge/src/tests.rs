@@ -108,6 +108,8 @@ fn config(qos: u8) -> BridgeConfig {
         inflight_max: 10,
         packet_bytes_max: 1 << 20,
         origin: true,
+        compression: Default::default(),
+        compression_level: 3,
         reconnect_min_ms: 10,
         reconnect_max_ms: 60_000,
         ack_timeout_s: 60,

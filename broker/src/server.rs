@@ -272,7 +272,7 @@ fn restore(
         topic_classes: config.store.topics.clone(),
         queues: config.queues.clone(),
         sys_interval_s: config.sys.interval_s,
-        features: Features::default(),
+        features: Features { zstd: true, ..Features::default() },
         version: VERSION,
         seed: seed(),
     };

@@ -115,6 +115,7 @@ pub(super) struct FileLimits {
     pub(super) queue_full_wait_ms: Key<Int>,
     pub(super) bridge_hops_max: Key<Int>,
     pub(super) bridge_origins_max: Key<Int>,
+    pub(super) compressed_connections_max: Key<Int>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

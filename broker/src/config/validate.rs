@@ -251,6 +251,7 @@ impl Check<'_, '_> {
             queue_full_wait_ms: int!(queue_full_wait_ms, 0..=3_600_000),
             bridge_hops_max: int!(bridge_hops_max, 1..=255),
             bridge_origins_max: int!(bridge_origins_max, 1..=100_000),
+            compressed_connections_max: int!(compressed_connections_max, 0..=100_000),
         }
     }
 

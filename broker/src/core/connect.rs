@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outpost_bridge::peering::{self, Peering};
+use outpost_bridge::peering::{self, Features, Peering};
 use outpost_protocol::{
     ConnAck, Connect, KeepAliveWatch, Properties, Property, ProtocolVersion, QoS, ReasonCode,
     SubscribeFilter,
@@ -137,6 +137,8 @@ impl Broker {
     }
 
     fn new_connection(&mut self, now: Instant, peer: Peer, connect: &Connect<'_>) -> ConnId {
+        let bridge = Peering::of(&connect.properties);
+        let possible = bridge.map(|_| self.possible_features(&peer)).unwrap_or_default();
         self.generation = self.generation.wrapping_add(1);
         let entry = self.connections.vacant_entry();
         let index = u32::try_from(entry.key()).expect("fewer connections than file descriptors");
@@ -144,6 +146,7 @@ impl Broker {
         let properties = &connect.properties;
         let limits = &self.settings.limits;
         let alias_maximum = properties.topic_alias_maximum().unwrap_or(0);
+        let bridge = bridge.map(|peering| peering.features.common(possible));
         entry.insert(Connection {
             id,
             peer,
@@ -154,7 +157,7 @@ impl Broker {
             // Absent: 1, [MQTT-3.1.2-29].
             wants_reasons: connect.version == ProtocolVersion::V5
                 && properties.request_problem_information() != Some(0),
-            bridge: Peering::of(properties).map(|p| p.features.common(self.settings.features)),
+            bridge,
             topic_alias_maximum_out: alias_maximum.min(limits.topic_alias_maximum_out),
             topic_aliases: Vec::new(),
             outputs: Vec::new(),
@@ -171,6 +174,15 @@ impl Broker {
             waits_since: None,
         });
         id
+    }
+
+    /// What a bridge can be granted now. What goes on within this program is not worth compressing.
+    fn possible_features(&self, peer: &Peer) -> Features {
+        let is_compressed = |connection: &Connection| connection.bridge.is_some_and(|b| b.zstd);
+        let compressed = self.connections.iter().filter(|(_, c)| is_compressed(c)).count();
+        let has_room = compressed < self.settings.limits.compressed_connections_max as usize;
+        let zstd = self.settings.features.zstd && has_room && !peer.is_internal;
+        Features { zstd, ..self.settings.features }
     }
 
     fn check_connect(

@@ -133,6 +133,9 @@ pub struct Limits {
     /// Other brokers whose messages are remembered, so that none is taken twice. Worst case: 16 KiB
     /// each. The one that was silent for longest makes room for a new one.
     pub bridge_origins_max: u32,
+    /// Connections of other Outposts' bridges that are compressed. Worst case: about 1 MiB each. One more
+    /// gets plain MQTT.
+    pub compressed_connections_max: u32,
 }
 
 impl Limits {
@@ -179,6 +182,7 @@ impl Default for Limits {
             queue_full_wait_ms: 60_000,
             bridge_hops_max: 8,
             bridge_origins_max: 1_000,
+            compressed_connections_max: 1_000,
         }
     }
 }

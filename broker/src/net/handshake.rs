@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
+use outpost_bridge::compression::Compressed;
 use outpost_protocol::{
     Auth, Connect, DecodeError, Packet, Properties, Property, ProtocolVersion, ReasonCode, decode,
 };
@@ -203,6 +204,11 @@ fn open(
     }
     let encoder = Encoder::new(options);
     let shared = door.shared.clone();
+    let stream = if options.bridge.is_some_and(|(_, features)| features.zstd) {
+        Stream::Compressed(Box::new(Compressed::for_server(stream, std::mem::take(&mut bytes))))
+    } else {
+        stream
+    };
     Connection::new(stream, shared, id, encoder, version, door.packet_bytes_max, bytes)
 }
 

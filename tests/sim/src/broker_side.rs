@@ -186,7 +186,9 @@ impl World {
                 return false;
             }
         };
+        let refused = broker.counters().refused;
         let handled = broker.handle_packet(now, end.conn, &packet);
+        let is_refused = broker.counters().refused > refused;
         match handled {
             Handled::Done => {
                 end.watch.handled(&packet);
@@ -201,6 +203,9 @@ impl World {
         }
         self.tell(format_args!("{who} {} {handled:?}", name(&packet)));
         self.note_handled(id, who, &packet, handled);
+        if is_refused && let Packet::Publish(publish) = &packet {
+            self.note_refused(publish);
+        }
         self.note_detached("connections refused");
         handled == Handled::Done
     }
@@ -246,6 +251,13 @@ impl World {
             self.coverage.hit("retained messages");
         }
         self.oracle.publish_handled(self.now, message);
+    }
+
+    /// The broker did not take a message. Its publisher may never hear of it.
+    fn note_refused(&mut self, publish: &Publish<'_>) {
+        if let Some(message) = message_of(publish.payload) {
+            self.oracle.messages.not_taken(message);
+        }
     }
 
     /// Connections that the core has given up.

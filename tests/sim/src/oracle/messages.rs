@@ -176,6 +176,11 @@ impl Messages {
         }
     }
 
+    /// The last attempt was refused: what is taken later comes later.
+    pub(crate) fn not_taken(&mut self, index: usize) {
+        self.all[index].first.clear();
+    }
+
     /// A positive PUBACK or PUBREC was given out: from now on the message is promised.
     pub(super) fn acknowledged(&mut self, index: usize, reason: ReasonCode) {
         let message = &mut self.all[index];
