@@ -3,10 +3,15 @@
 //! [`BridgeConfig`] is the form in the file; [`BridgeConfig::validate`] refuses what has no meaning
 //! and names key, value and what would be right. Nothing here looks at the network or at files.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use outpost_protocol::TopicFilter;
 use serde::Deserialize;
+
+use crate::mapping::Mapping;
+use crate::side::Side;
+use crate::template::{Template, TemplateFault, is_name};
 
 /// One bridge: a link to another MQTT broker, and what goes over it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -68,6 +73,10 @@ pub struct BridgeConfig {
     /// message: 60 bytes that stop loops through it. Other Outposts always get it.
     #[serde(default = "default_origin")]
     pub origin: bool,
+    /// Names for use as `{name}` in `from`, `to` and prefixes, such as `{ site = "plant7" }`. Two are
+    /// there always: `{bridge}`, its name, and `{client_id}`.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
     /// What is forwarded, 1 to [`TOPICS_MAX`] tables. The first that fits a topic decides.
     #[serde(default)]
     pub topic: Vec<TopicConfig>,
@@ -124,8 +133,23 @@ pub struct TlsConfig {
 #[serde(deny_unknown_fields)]
 pub struct TopicConfig {
     /// The topic filter, without the prefixes. It may be empty where both prefixes are given: then
-    /// the one topic `local_prefix` is the one topic `remote_prefix`.
+    /// the one topic `local_prefix` is the one topic `remote_prefix`. Not beside `from`.
+    #[serde(default)]
     pub filter: String,
+    /// In place of `filter` and prefixes: which topics, at the end that they come from (with direction
+    /// `both`: the local one), with captures `+name` and `#name`. See [`crate::template`].
+    #[serde(default)]
+    pub from: String,
+    /// What they are called at the other end, with `{name}` for captures and variables.
+    #[serde(default)]
+    pub to: String,
+    /// What does not go by this rule although it fits, up to 100 filters: of local topics in full with
+    /// `from`, without the prefixes with `filter`. A later rule may take it.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// What becomes of the RETAIN flag.
+    #[serde(default)]
+    pub retain: RetainRule,
     /// Which way the messages go.
     pub direction: Direction,
     /// The highest QoS used, 0 to 2.
@@ -137,6 +161,17 @@ pub struct TopicConfig {
     /// What remote topics begin with; joined as it stands, so that it usually ends in `/`.
     #[serde(default)]
     pub remote_prefix: String,
+}
+
+/// What becomes of the RETAIN flag of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RetainRule {
+    /// It goes along.
+    #[default]
+    Keep,
+    /// The other end retains nothing.
+    Clear,
 }
 
 /// Which way messages go.
@@ -216,8 +251,31 @@ impl BridgeConfig {
     /// The subscriptions of the local session: each local filter that goes out, with its QoS. The
     /// local broker can hold messages for them before the first link is up.
     pub fn local_subscriptions(&self) -> impl Iterator<Item = (String, u8)> {
-        let goes_out = |topic: &&TopicConfig| topic.direction != Direction::In;
-        self.topic.iter().filter(goes_out).map(|topic| (topic.local_filter(), topic.qos))
+        let mapping = Mapping::new(&self.topics());
+        let rules = mapping.rules(Side::Local).to_vec();
+        rules.into_iter().map(|rule| (rule.filter().to_owned(), rule.qos() as u8))
+    }
+
+    /// The rules, with the variables put in.
+    pub fn topics(&self) -> Vec<TopicConfig> {
+        let own = [("bridge", self.name.clone()), ("client_id", self.client_id())];
+        let variables: Vec<(String, &str)> = own
+            .iter()
+            .map(|(name, value)| (*name, value))
+            .chain(self.variables.iter().map(|(name, value)| (name.as_str(), value)))
+            .map(|(name, value)| (format!("{{{name}}}"), value.as_str()))
+            .collect();
+        let put_in = |text: &str| {
+            variables.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+        };
+        let topic = |topic: &TopicConfig| TopicConfig {
+            from: put_in(&topic.from),
+            to: put_in(&topic.to),
+            local_prefix: put_in(&topic.local_prefix),
+            remote_prefix: put_in(&topic.remote_prefix),
+            ..topic.clone()
+        };
+        self.topic.iter().map(topic).collect()
     }
 
     /// The host of `address`, without the brackets of an IPv6 address; `None` where `address` is
@@ -300,7 +358,17 @@ impl BridgeConfig {
             &format!("{} tables", self.topic.len()),
             "1 to 1000 tables",
         )?;
-        for (index, topic) in self.topic.iter().enumerate() {
+        require_range("variables", self.variables.len() as u64, 0, 100)?;
+        for (name, value) in &self.variables {
+            let is_fine = is_name(name)
+                && value.len() <= 256
+                && !value.contains(['+', '#', '{', '}', '\0'])
+                && name != "bridge"
+                && name != "client_id";
+            let key = format!("variables.{name}");
+            require(is_fine, &key, value, "a name of a-z A-Z 0-9 _, and a value without + # { }")?;
+        }
+        for (index, topic) in self.topics().iter().enumerate() {
             topic.validate().map_err(|invalid| Invalid {
                 key: format!("topic[{index}].{}", invalid.key),
                 ..invalid
@@ -341,8 +409,30 @@ impl TopicConfig {
         format!("{}{}", self.remote_prefix, self.filter)
     }
 
+    /// A rule with all else at its default.
+    pub fn new(filter: &str, direction: Direction) -> Self {
+        Self {
+            filter: filter.into(),
+            direction,
+            from: String::new(),
+            to: String::new(),
+            exclude: Vec::new(),
+            retain: RetainRule::Keep,
+            qos: default_qos(),
+            local_prefix: String::new(),
+            remote_prefix: String::new(),
+        }
+    }
+
     fn validate(&self) -> Result<(), Invalid> {
         require(self.qos <= 2, "qos", &self.qos.to_string(), "0, 1 or 2")?;
+        require_range("exclude", self.exclude.len() as u64, 0, 100)?;
+        for filter in &self.exclude {
+            require(is_filter(filter), "exclude", filter, "a topic filter")?;
+        }
+        if !self.from.is_empty() || !self.to.is_empty() {
+            return self.validate_template();
+        }
         for (key, prefix) in
             [("local_prefix", &self.local_prefix), ("remote_prefix", &self.remote_prefix)]
         {
@@ -362,6 +452,31 @@ impl TopicConfig {
                 "prefix and filter joined to be a topic filter that is not shared \
                  (does the prefix lack its final slash?)",
             )?;
+        }
+        Ok(())
+    }
+}
+
+impl TopicConfig {
+    fn validate_template(&self) -> Result<(), Invalid> {
+        let alone = "nothing beside from and to";
+        for (key, value) in [
+            ("filter", &self.filter),
+            ("local_prefix", &self.local_prefix),
+            ("remote_prefix", &self.remote_prefix),
+        ] {
+            require(value.is_empty(), key, value, alone)?;
+        }
+        let wrong = |fault: TemplateFault| {
+            let value = if fault.key == "from" { &self.from } else { &self.to };
+            Invalid { key: fault.key.into(), value: value.clone(), expected: fault.expected }
+        };
+        let template = Template::parse(&self.from, &self.to).map_err(wrong)?;
+        let is_fine = is_filter(&template.filter()) && !template.filter().starts_with("$share/");
+        require(is_fine, "from", &self.from, "a topic filter that is not shared")?;
+        require(!self.to.is_empty() && self.to.len() <= 1024, "to", &self.to, "a topic")?;
+        if self.direction == Direction::Both {
+            template.reversed().map_err(wrong)?;
         }
         Ok(())
     }

@@ -106,7 +106,7 @@ struct Limits {
 impl Driver {
     fn new(config: BridgeConfig, status: Arc<BridgeStatus>, seed: u64) -> Self {
         Self {
-            mapping: Arc::new(Mapping::new(&config.topic)),
+            mapping: Arc::new(Mapping::new(&config.topics())),
             status,
             backoff: Backoff::new(config.reconnect_min_ms, config.reconnect_max_ms, seed),
             clock: Clock::start(),

@@ -20,7 +20,8 @@
 //! per message. It serves as a foreign client in the tests.
 //!
 //! # Map
-//! - [`config`]: what the operator says. [`mapping`]: which topics go where, under which name.
+//! - [`config`]: what the operator says. [`mapping`]: which topics go where, under which name;
+//!   [`template`]: names by captures.
 //! - [`relay`]: what becomes of each packet, the sweep after a lost session, keep-alive and time
 //!   limits, bounds of memory. [`backoff`], [`handshake`], [`output`]: its smaller companions. None
 //!   of these knows a clock, a socket or a random source.
@@ -58,6 +59,7 @@ pub mod peering;
 pub mod relay;
 pub mod side;
 pub mod status;
+pub mod template;
 #[cfg(test)]
 mod tests;
 

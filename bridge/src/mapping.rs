@@ -1,7 +1,8 @@
 //! Which topics go over the bridge, and what they are called at the other end.
 //!
-//! The meaning is Mosquitto's: the local topic is `local_prefix` + name, the remote one
-//! `remote_prefix` + name, where the name fits the filter; the first rule that fits decides. Response
+//! The meaning of prefixes is Mosquitto's: the local topic is `local_prefix` + name, the remote one
+//! `remote_prefix` + name, where the name fits the filter; the first rule that fits, and does not exclude the topic,
+//! decides. Response
 //! topics in properties are forwarded as they are.
 //!
 //! One case Mosquitto leaves odd: the filter `plant/#` also matches the topic `plant` (4.7.1.2),
@@ -10,8 +11,9 @@
 
 use outpost_protocol::{QoS, TopicFilter};
 
-use crate::config::{Direction, TopicConfig};
+use crate::config::{Direction, RetainRule, TopicConfig};
 use crate::side::{PerSide, Side};
+use crate::template::Template;
 
 const TOPIC_BYTES_MAX: usize = 65_535;
 
@@ -24,10 +26,36 @@ pub struct Mapping {
 /// One topic rule in one direction.
 #[derive(Clone, Debug)]
 pub struct Rule {
+    /// Which table of the configuration it comes from, counted from 0.
+    index: usize,
     filter: String,
+    exclude: Exclude,
     qos: QoS,
-    prefix_from: String,
-    prefix_to: String,
+    retain: RetainRule,
+    naming: Naming,
+}
+
+/// What a rule makes of the name.
+#[derive(Clone, Debug)]
+enum Naming {
+    Prefix { from: String, to: String },
+    Template(Template),
+}
+
+/// What a rule leaves out.
+#[derive(Clone, Debug)]
+enum Exclude {
+    /// By the topic at the end that it comes from.
+    Source(Vec<String>),
+    /// By what it is called at the other end.
+    Mapped(Vec<String>),
+}
+
+impl Exclude {
+    fn takes_out(filters: &[String], topic: &str) -> bool {
+        let fits = |text: &String| TopicFilter::new(text).is_ok_and(|f| f.matches(topic));
+        filters.iter().any(fits)
+    }
 }
 
 impl Mapping {
@@ -42,27 +70,35 @@ impl Mapping {
         &self.rules[from]
     }
 
-    /// Writes into `mapped` what `topic` at the end `from` is called at the other end. False where
-    /// no rule fits, or where the new name would be empty or longer than MQTT allows.
-    pub fn map(&self, from: Side, topic: &str, mapped: &mut String) -> bool {
-        mapped.clear();
-        let Some(rule) = self.rules[from].iter().find(|rule| rule.fits(topic)) else {
-            return false;
-        };
-        match topic.strip_prefix(rule.prefix_from.as_str()) {
-            Some(name) => {
-                mapped.push_str(&rule.prefix_to);
-                mapped.push_str(name);
-            }
-            None => mapped.push_str(rule.prefix_to.strip_suffix('/').unwrap_or(&rule.prefix_to)),
-        }
-        (1..=TOPIC_BYTES_MAX).contains(&mapped.len())
+    /// Writes into `mapped` what `topic` at the end `from` is called at the other end. None where no
+    /// rule fits, or where the new name would be empty or longer than MQTT allows.
+    pub fn map(&self, from: Side, topic: &str, mapped: &mut String) -> Option<&Rule> {
+        self.rules[from].iter().find(|rule| {
+            mapped.clear();
+            rule.map(topic, mapped)
+        })
+    }
+
+    /// Whether a topic goes over the bridge.
+    pub fn takes(&self, from: Side, topic: &str) -> bool {
+        self.map(from, topic, &mut String::new()).is_some()
     }
 
     /// How many bytes a topic from this end can grow by.
     pub fn growth_bytes(&self, from: Side) -> usize {
-        let growth = |rule: &Rule| rule.prefix_to.len().saturating_sub(rule.prefix_from.len());
+        let growth = |rule: &Rule| match &rule.naming {
+            Naming::Prefix { from, to } => to.len().saturating_sub(from.len()),
+            Naming::Template(template) => template.growth_bytes(),
+        };
         self.rules[from].iter().map(growth).max().unwrap_or(0)
+    }
+
+    /// Whether a rule leaves out some of what its filter fits.
+    pub fn has_excludes(&self, from: Side) -> bool {
+        let leaves_out = |rule: &Rule| match &rule.exclude {
+            Exclude::Source(filters) | Exclude::Mapped(filters) => !filters.is_empty(),
+        };
+        self.rules[from].iter().any(leaves_out)
     }
 
     /// Whether messages of QoS 2 can come from this end.
@@ -82,11 +118,49 @@ impl Rule {
         self.qos
     }
 
+    /// Which table of the configuration it comes from, counted from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What becomes of the RETAIN flag.
+    pub fn retain(&self) -> RetainRule {
+        self.retain
+    }
+
+    fn map(&self, topic: &str, mapped: &mut String) -> bool {
+        if !self.fits(topic) {
+            return false;
+        }
+        match &self.naming {
+            Naming::Prefix { from, to } => match topic.strip_prefix(from.as_str()) {
+                Some(name) => {
+                    mapped.push_str(to);
+                    mapped.push_str(name);
+                }
+                None => mapped.push_str(to.strip_suffix('/').unwrap_or(to)),
+            },
+            Naming::Template(template) => {
+                if !template.map(topic, mapped) {
+                    return false;
+                }
+            }
+        }
+        let is_excluded = match &self.exclude {
+            Exclude::Source(filters) => Exclude::takes_out(filters, topic),
+            Exclude::Mapped(filters) => Exclude::takes_out(filters, mapped),
+        };
+        !is_excluded && (1..=TOPIC_BYTES_MAX).contains(&mapped.len())
+    }
+
     fn fits(&self, topic: &str) -> bool {
         // The prefix holds no wildcards, so most rules that do not fit are told by one comparison.
-        let parent = self.prefix_from.strip_suffix('/').unwrap_or(&self.prefix_from);
-        topic.starts_with(parent)
-            && TopicFilter::new(&self.filter).is_ok_and(|filter| filter.matches(topic))
+        if let Naming::Prefix { from, .. } = &self.naming
+            && !topic.starts_with(from.strip_suffix('/').unwrap_or(from))
+        {
+            return false;
+        }
+        TopicFilter::new(&self.filter).is_ok_and(|filter| filter.matches(topic))
     }
 }
 
@@ -95,22 +169,39 @@ fn rules(topics: &[TopicConfig], from: Side) -> Vec<Rule> {
         Side::Local => Direction::Out,
         Side::Remote => Direction::In,
     };
-    let applies =
-        |topic: &&TopicConfig| topic.direction == wanted || topic.direction == Direction::Both;
-    topics.iter().filter(applies).map(|topic| rule(topic, from)).collect()
+    let applies = |(_, topic): &(usize, &TopicConfig)| {
+        topic.direction == wanted || topic.direction == Direction::Both
+    };
+    topics
+        .iter()
+        .enumerate()
+        .filter(applies)
+        .filter_map(|(at, topic)| rule(at, topic, from))
+        .collect()
 }
 
-fn rule(topic: &TopicConfig, from: Side) -> Rule {
+/// None: a template that validation refuses.
+fn rule(index: usize, topic: &TopicConfig, from: Side) -> Option<Rule> {
+    let qos = QoS::try_from(topic.qos).unwrap_or(QoS::ExactlyOnce);
+    let retain = topic.retain;
+    if !topic.from.is_empty() {
+        let template = Template::parse(&topic.from, &topic.to).ok()?;
+        let goes_back = topic.direction == Direction::Both && from == Side::Remote;
+        let template = if goes_back { template.reversed().ok()? } else { template };
+        let exclude = match from {
+            Side::Local => Exclude::Source(topic.exclude.clone()),
+            Side::Remote => Exclude::Mapped(topic.exclude.clone()),
+        };
+        let (filter, naming) = (template.filter(), Naming::Template(template));
+        return Some(Rule { index, filter, exclude, qos, retain, naming });
+    }
     let (filter, prefix_from, prefix_to) = match from {
         Side::Local => (topic.local_filter(), &topic.local_prefix, &topic.remote_prefix),
         Side::Remote => (topic.remote_filter(), &topic.remote_prefix, &topic.local_prefix),
     };
-    Rule {
-        filter,
-        qos: QoS::try_from(topic.qos).unwrap_or(QoS::ExactlyOnce),
-        prefix_from: prefix_from.clone(),
-        prefix_to: prefix_to.clone(),
-    }
+    let exclude = topic.exclude.iter().map(|filter| format!("{prefix_from}{filter}")).collect();
+    let naming = Naming::Prefix { from: prefix_from.clone(), to: prefix_to.clone() };
+    Some(Rule { index, filter, exclude: Exclude::Source(exclude), qos, retain, naming })
 }
 
 #[cfg(test)]
@@ -119,17 +210,15 @@ mod tests {
 
     fn topic(filter: &str, direction: Direction, local: &str, remote: &str) -> TopicConfig {
         TopicConfig {
-            filter: filter.into(),
-            direction,
-            qos: 1,
             local_prefix: local.into(),
             remote_prefix: remote.into(),
+            ..TopicConfig::new(filter, direction)
         }
     }
 
     fn mapped(mapping: &Mapping, from: Side, topic: &str) -> Option<String> {
         let mut mapped = String::from("left over");
-        mapping.map(from, topic, &mut mapped).then_some(mapped)
+        mapping.map(from, topic, &mut mapped).is_some().then_some(mapped)
     }
 
     #[test]
@@ -213,5 +302,37 @@ mod tests {
         let mapping = Mapping::new(&[topic("#", Direction::Out, "", ""), rule]);
         assert!(!mapping.has_exactly_once(Side::Local));
         assert!(mapping.has_exactly_once(Side::Remote));
+    }
+
+    #[test]
+    fn what_is_excluded_is_left_to_later_rules() {
+        let mut first = topic("#", Direction::Both, "plant/", "site7/");
+        first.exclude = vec!["debug/#".into(), "+/raw".into()];
+        let mapping =
+            Mapping::new(&[first, topic("plant/debug/important", Direction::Out, "", "")]);
+        let local = |topic| mapped(&mapping, Side::Local, topic);
+        assert_eq!(local("plant/x").as_deref(), Some("site7/x"));
+        assert_eq!(local("plant/debug/x"), None);
+        assert_eq!(local("plant/x/raw"), None);
+        assert_eq!(local("plant/debug/important").as_deref(), Some("plant/debug/important"));
+        assert_eq!(mapped(&mapping, Side::Remote, "site7/debug/x"), None);
+        assert!(mapping.has_excludes(Side::Local));
+    }
+
+    #[test]
+    fn templates_map_both_ways() {
+        let mut rule = topic("", Direction::Both, "", "");
+        rule.from = "modules/+a/+b/#rest".into();
+        rule.to = "devices/x/{a}/{b}/{rest}".into();
+        rule.exclude = vec!["modules/secret/#".into()];
+        let mapping = Mapping::new(&[rule]);
+        let there = mapped(&mapping, Side::Local, "modules/1/2/t");
+        assert_eq!(there.as_deref(), Some("devices/x/1/2/t"));
+        let back = mapped(&mapping, Side::Remote, "devices/x/1/2/t");
+        assert_eq!(back.as_deref(), Some("modules/1/2/t"));
+        assert_eq!(mapped(&mapping, Side::Local, "modules/secret/2/t"), None);
+        assert_eq!(mapped(&mapping, Side::Remote, "devices/x/secret/2/t"), None);
+        assert_eq!(mapping.rules(Side::Remote)[0].filter(), "devices/x/+/+/#");
+        assert!(mapping.growth_bytes(Side::Local) >= 2);
     }
 }

@@ -90,11 +90,9 @@ fn models(remote: ProtocolVersion) -> PerSide<FakeBroker> {
 
 fn config(qos: u8) -> BridgeConfig {
     let topic = |filter: &str, direction| TopicConfig {
-        filter: filter.into(),
-        direction,
         qos,
-        local_prefix: String::new(),
         remote_prefix: "site7/".into(),
+        ..TopicConfig::new(filter, direction)
     };
     BridgeConfig {
         name: "central".into(),
@@ -108,6 +106,7 @@ fn config(qos: u8) -> BridgeConfig {
         inflight_max: 10,
         packet_bytes_max: 1 << 20,
         origin: true,
+        variables: Default::default(),
         compression: Default::default(),
         compression_level: 3,
         reconnect_min_ms: 10,

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use outpost_bridge::config::BridgeConfig;
 use outpost_bridge::connect::{Connector, remote_connector};
+use outpost_bridge::mapping::Mapping;
+use outpost_bridge::side::Side;
 use outpost_bridge::status::BridgeStatus;
 use outpost_protocol::{QoS, RetainHandling, SubscribeFilter, SubscriptionOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::core::Broker;
 use crate::core::time::Instant;
+use crate::core::{Broker, Takes};
 use crate::net::handshake::Door;
 use crate::net::local::LocalConnector;
 use crate::server::{ServerError, seed};
@@ -35,6 +37,11 @@ pub(crate) fn prepare(broker: &mut Broker, now: Instant, bridge: &BridgeConfig) 
         .map(|(filter, options)| SubscribeFilter { filter, options: *options })
         .collect();
     broker.prepare_internal_session(now, &bridge.client_id(), &filters);
+    let mapping = Mapping::new(&bridge.topics());
+    let takes = mapping
+        .has_excludes(Side::Local)
+        .then(|| Takes(Arc::new(move |topic: &str| mapping.takes(Side::Local, topic))));
+    broker.narrow_internal_session(&bridge.client_id(), takes);
 }
 
 /// The ways to the remote brokers, with the TLS files that they need.

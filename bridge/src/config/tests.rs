@@ -129,11 +129,9 @@ fn certificate_and_key_go_together() {
 fn topics() {
     let with = |filter: &str, local: &str, remote: &str| BridgeConfig {
         topic: vec![TopicConfig {
-            filter: filter.into(),
-            direction: Direction::Out,
-            qos: 1,
             local_prefix: local.into(),
             remote_prefix: remote.into(),
+            ..TopicConfig::new(filter, Direction::Out)
         }],
         ..smallest()
     };
@@ -162,4 +160,28 @@ fn topics() {
     config.topic[0].qos = 3;
     assert_eq!(wrong_key(&config), "topic[0].qos");
     assert_eq!(wrong_key(&BridgeConfig { topic: vec![], ..smallest() }), "topic");
+}
+
+#[test]
+fn templates_stand_alone_and_are_checked() {
+    let with = |keys: &str| {
+        parse(&format!(
+            "name = \"hq\"\naddress = \"h:1\"\nvariables = {{ site = \"plant7\" }}\n[[topic]]\n{keys}"
+        ))
+    };
+    let fine = with("from = \"m/+a/#r\"\nto = \"{site}/{bridge}/{a}/{r}\"\ndirection = \"both\"");
+    fine.validate().expect("it is right");
+    assert_eq!(fine.topics()[0].to, "plant7/hq/{a}/{r}");
+    assert_eq!(fine.local_subscriptions().collect::<Vec<_>>(), [("m/+/#".to_owned(), 1)]);
+    for (keys, key) in [
+        ("from = \"m/+a\"\nto = \"{b}\"\ndirection = \"out\"", "topic[0].to"),
+        ("from = \"m/a+\"\nto = \"x\"\ndirection = \"out\"", "topic[0].from"),
+        ("from = \"m/+a\"\nto = \"x\"\ndirection = \"both\"", "topic[0].to"),
+        ("from = \"m/+a\"\nto = \"{a}\"\nfilter = \"#\"\ndirection = \"out\"", "topic[0].filter"),
+        ("filter = \"#\"\nexclude = [\"a#\"]\ndirection = \"out\"", "topic[0].exclude"),
+    ] {
+        assert_eq!(wrong_key(&with(keys)), key, "{keys}");
+    }
+    let config = parse(&SMALLEST.replace("topic =", "variables = { bridge = \"x\" }\ntopic ="));
+    assert_eq!(wrong_key(&config), "variables.bridge");
 }

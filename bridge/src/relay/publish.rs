@@ -3,7 +3,9 @@
 use outpost_protocol::{Packet, Properties, Property, PubAck, PubRec, Publish, QoS, ReasonCode};
 
 use super::{OUTPUT_BYTES_SOFT, Relay, protocol_error, put};
+use crate::config::RetainRule;
 use crate::link_error::LinkError;
+use crate::mapping::Rule;
 use crate::origin::{self, Origin, is_origin};
 use crate::output::{Output, Outputs};
 use crate::side::Side;
@@ -19,11 +21,14 @@ impl Relay {
         if publish.topic.is_empty() || publish.properties.topic_alias().is_some() {
             return Err(protocol_error(from, "a topic alias, although none is allowed"));
         }
-        if !self.mapping.map(from, publish.topic, &mut self.mapped) {
+        let rule = self.mapping.map(from, publish.topic, &mut self.mapped);
+        let Some(retain) = rule.map(Rule::retain) else {
             self.counts.unmapped[from] += 1;
             self.answer(from, publish, ReasonCode::NoMatchingSubscribers, out);
             return Ok(());
-        }
+        };
+        let retain = publish.retain && retain == RetainRule::Keep;
+        let publish = &Publish { retain, ..publish.clone() };
         if publish.qos == QoS::AtMostOnce && out[from.other()].len() > OUTPUT_BYTES_SOFT {
             self.counts.dropped[from] += 1;
             return Ok(());

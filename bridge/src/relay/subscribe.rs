@@ -11,6 +11,7 @@ use outpost_protocol::{
 };
 
 use super::{Notice, Relay, protocol_error, put};
+use crate::config::RetainRule;
 use crate::link_error::LinkError;
 use crate::mapping::Rule;
 use crate::output::Outputs;
@@ -88,7 +89,8 @@ impl Relay {
     }
 }
 
-/// 3.1.1 has none of the options; the encoder leaves them out.
+/// 3.1.1 has none of the options; the encoder leaves them out. What the other end is not to retain is
+/// not asked for, where it was retained before.
 fn subscribe_filter(
     rule: &Rule,
     qos_max: QoS,
@@ -101,7 +103,10 @@ fn subscribe_filter(
             // What the bridge published there came from the other end and must not go back.
             no_local: true,
             retain_as_published: true,
-            retain_handling,
+            retain_handling: match rule.retain() {
+                RetainRule::Keep => retain_handling,
+                RetainRule::Clear => RetainHandling::DoNotSend,
+            },
         },
     }
 }

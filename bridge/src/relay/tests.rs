@@ -183,13 +183,7 @@ fn first(bytes: &Output, version: ProtocolVersion) -> Option<(Packet<'_>, usize)
 }
 
 fn topic(filter: &str, direction: Direction, qos: u8) -> TopicConfig {
-    TopicConfig {
-        filter: filter.into(),
-        direction,
-        qos,
-        local_prefix: String::new(),
-        remote_prefix: "site7/".into(),
-    }
+    TopicConfig { qos, remote_prefix: "site7/".into(), ..TopicConfig::new(filter, direction) }
 }
 
 /// `up/#` goes out and `down/#` comes in, with this QoS.

@@ -17,7 +17,7 @@ use super::output::{ByteBuffer, Output};
 use super::session::Session;
 use super::time::Instant;
 use super::timers::Timer;
-use super::topics::SessionKey;
+use super::topics::{SessionKey, Takes};
 use super::will;
 
 /// What the client identifiers of this program's own parts begin with: no client from outside may
@@ -118,6 +118,14 @@ impl Broker {
         }
         self.touch_session(now, key);
         self.pending.urgent(now);
+    }
+
+    /// Has the session of a part of this program take only some of what its subscriptions match; none:
+    /// all of it. To be told anew at each start.
+    pub fn narrow_internal_session(&mut self, client_id: &str, takes: Option<Takes>) {
+        if let Some(key) = self.clients.get(&*internal_client_id(client_id)) {
+            self.topics.narrow(*key, takes);
+        }
     }
 
     /// Ends the sessions of parts of this program that are no more: a bridge that was taken out of

@@ -174,6 +174,7 @@ impl Broker {
                 self.pending.put_subscription(id, filter, None);
             }
         }
+        self.topics.narrow(key, None);
         self.push_session_ended_event(key);
         let session = &mut self.sessions[key as usize];
         let client_id = session.client_id.clone();

@@ -92,6 +92,7 @@ pub(crate) use event::Throttle;
 pub use load::Load;
 pub use policy::CommitPolicy;
 pub use sys::Counters;
+pub use topics::Takes;
 
 use change::{QueuedMessage, Seq, SessionId};
 use connection::Connection;

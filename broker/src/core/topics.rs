@@ -5,6 +5,7 @@
 //! does match. Telemetry repeats its topics: the answer for a topic is kept until the next change of
 //! any subscription.
 
+use std::fmt;
 use std::sync::Arc;
 
 use foldhash::SharedSeed;
@@ -73,6 +74,17 @@ impl Subscriber {
     }
 }
 
+/// Which topics a part of this program takes of those that its subscriptions match: a bridge that
+/// leaves some out shall not have them wait for it.
+#[derive(Clone)]
+pub struct Takes(pub Arc<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl fmt::Debug for Takes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Takes")
+    }
+}
+
 /// The trie of all topic filters.
 #[derive(Debug)]
 pub(super) struct Topics {
@@ -83,6 +95,8 @@ pub(super) struct Topics {
     cache: HashMap<Topic, Cached, SeedableRandomState>,
     cache_bytes: usize,
     classes: Vec<TopicClass>,
+    /// Sessions that do not take all that matches.
+    narrowed: Vec<(SessionKey, Takes)>,
 }
 
 #[derive(Debug, Default)]
@@ -120,6 +134,7 @@ impl Topics {
             cache: HashMap::with_hasher(state),
             cache_bytes: 0,
             classes: Vec::new(),
+            narrowed: Vec::new(),
         }
     }
 
@@ -157,6 +172,17 @@ impl Topics {
         self.prune(node);
     }
 
+    /// From now on a session takes only some of what its subscriptions match; none: all of it.
+    pub(super) fn narrow(&mut self, session: SessionKey, takes: Option<Takes>) {
+        let is_narrowed = |(narrowed, _): &(SessionKey, Takes)| *narrowed == session;
+        if takes.is_none() && !self.narrowed.iter().any(is_narrowed) {
+            return;
+        }
+        self.narrowed.retain(|narrowed| !is_narrowed(narrowed));
+        self.narrowed.extend(takes.map(|takes| (session, takes)));
+        self.generation += 1;
+    }
+
     /// The topic as it is shared among messages, and everyone who is to get it.
     pub(super) fn matches(&mut self, topic: &str) -> (Topic, Arc<Matches>) {
         if let Some((name, cached)) = self.cache.get_key_value(topic)
@@ -165,7 +191,12 @@ impl Topics {
             return (name.clone(), cached.matches.clone());
         }
         let durability = Durability::of(topic, &self.classes);
-        let matches = Arc::new(Matches { durability, ..self.walk(topic) });
+        let mut matches = Matches { durability, ..self.walk(topic) };
+        for (session, takes) in &self.narrowed {
+            let is_left_out = |found: &Match| found.session == *session && !(takes.0)(topic);
+            matches.sessions.retain(|found| !is_left_out(found));
+        }
+        let matches = Arc::new(matches);
         let name = self.forget(topic).unwrap_or_else(|| Topic::from(topic));
         let bytes = cached_bytes(&name, &matches);
         if self.cache_bytes + bytes > CACHE_BYTES_MAX {

@@ -1,14 +1,17 @@
 //! Messages that come over bridges: loops, repetitions, and the numbers that they are known by.
 
+use std::sync::Arc;
+
 use outpost_bridge::origin::{KEY, Origin};
 use outpost_bridge::peering::{self, NodeId, Peering};
 use outpost_protocol::{
-    Connect, Packet, Properties, Property, Publish, QoS, ReasonCode, SubscriptionOptions,
+    Connect, Packet, Properties, Property, Publish, QoS, ReasonCode, SubscribeFilter,
+    SubscriptionOptions,
 };
 
 use super::bed::{Bed, EXPIRY_S, Got, GotPublish, QOS_0, QOS_1, QOS_2, publish, v5};
-use crate::core::ConnId;
 use crate::core::change::SEQ_STEP;
+use crate::core::{ConnId, Takes};
 
 const OTHER: NodeId = NodeId(0xfeed);
 
@@ -307,4 +310,27 @@ fn what_goes_over_several_bridges_keeps_its_order() {
     let payloads: Vec<String> =
         bed.payloads(out).into_iter().filter(|payload| payload != "z").collect();
     assert_eq!(payloads, ["a", "b", "c"]);
+}
+
+/// What a bridge leaves out does not wait for it.
+#[test]
+fn what_is_left_out_of_a_bridge_is_not_stored_for_it() {
+    let mut bed = Bed::new();
+    let options = SubscriptionOptions::new(QOS_1);
+    let filters = [SubscribeFilter { filter: "#", options }];
+    bed.broker.prepare_internal_session(bed.now, "b", &filters);
+    let takes = Takes(Arc::new(|topic: &str| !topic.starts_with("debug/")));
+    bed.broker.narrow_internal_session("b", Some(takes));
+    let sensor = bed.fleeting("s");
+    for topic in ["debug/x", "t", "debug/x"] {
+        bed.publish(sensor, topic, QOS_1, 7, "x");
+    }
+    bed.commit();
+    let stored: Vec<&str> = bed.store.messages.values().map(|row| &*row.message.topic).collect();
+    assert_eq!(stored, ["t"]);
+    bed.broker.end_internal_sessions_except(bed.now, &[]);
+    let other = bed.durable("o");
+    bed.subscribe(other, "#", QOS_1);
+    bed.publish(sensor, "debug/x", QOS_1, 8, "y");
+    assert_eq!(bed.payloads(other), ["y"], "whoever has its place in the table takes all");
 }

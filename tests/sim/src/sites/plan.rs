@@ -87,12 +87,6 @@ impl Plan {
 
 /// Everything goes both ways, under the same names.
 pub(super) fn rules() -> Vec<TopicConfig> {
-    let rule = |filter: &str| TopicConfig {
-        filter: filter.into(),
-        direction: Direction::Both,
-        qos: 2,
-        local_prefix: String::new(),
-        remote_prefix: String::new(),
-    };
+    let rule = |filter: &str| TopicConfig { qos: 2, ..TopicConfig::new(filter, Direction::Both) };
     vec![rule("t/#"), rule("r/#")]
 }
