@@ -433,6 +433,8 @@ impl TopicConfig {
         if !self.from.is_empty() || !self.to.is_empty() {
             return self.validate_template();
         }
+        let is_said = !self.local_filter().is_empty() || !self.remote_filter().is_empty();
+        require(is_said, "filter", "", "a topic filter, or from and to")?;
         for (key, prefix) in
             [("local_prefix", &self.local_prefix), ("remote_prefix", &self.remote_prefix)]
         {
