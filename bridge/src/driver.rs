@@ -85,6 +85,8 @@ struct Driver {
     /// Ends where this process has subscribed. Only asked for 3.1.1, where a repetition would bring
     /// all retained messages again.
     subscribed: PerSide<bool>,
+    /// Ends whose SUBACKs the present link waits for.
+    awaited: PerSide<bool>,
     /// The end whose sweep was begun and did not finish. Should the process end between the loss of
     /// a session and the end of the sweep, this is forgotten, and a QoS 2 message from the new
     /// session may be taken for a repetition: the one gap that a bridge without a store has.
@@ -107,15 +109,16 @@ impl Driver {
     fn new(config: BridgeConfig, status: Arc<BridgeStatus>, seed: u64) -> Self {
         Self {
             mapping: Arc::new(Mapping::new(&config.topics())),
+            counts_before: status.snapshot().counts,
             status,
             backoff: Backoff::new(config.reconnect_min_ms, config.reconnect_max_ms, seed),
             clock: Clock::start(),
             bridge_bit: true,
             local_limits: None,
             subscribed: PerSide::default(),
+            awaited: PerSide::default(),
             sweep_left: None,
             sweeps: 0,
-            counts_before: Counts::default(),
             link_up_ms: None,
             logged: None,
             expiry_logged_s: None,
@@ -130,6 +133,7 @@ impl Driver {
         remote: &mut dyn Connector,
         mut shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Option<LinkError> {
+        self.status.with(|snapshot| snapshot.address.clone_from(&self.config.address));
         self.status.enter(BridgeState::Connecting);
         let made = tokio::select! {
             biased;
@@ -168,11 +172,12 @@ impl Driver {
         self.log_up(&peers);
         let mut outputs = Outputs::default();
         let plan = self.plan(peers);
+        self.awaited = plan.subscribe;
         let relay = Relay::new(plan, self.clock.now_ms(), &mut outputs);
         let ends = PerSide { local: local_end, remote: remote_end };
         self.link_up_ms = Some(self.clock.now_ms());
         self.status.with(|snapshot| snapshot.problems.clear());
-        self.status.enter(BridgeState::Connected);
+        self.enter_connected();
         Ok(Link { ends, outputs, relay, clock: self.clock })
     }
 
@@ -293,6 +298,13 @@ impl Driver {
         }
     }
 
+    /// A link is up once both brokers have said which subscriptions they took.
+    fn enter_connected(&self) {
+        if self.awaited == PerSide::default() {
+            self.status.enter(BridgeState::Connected);
+        }
+    }
+
     fn note_sweep(&mut self, relay: &Relay) {
         match relay.sweeping() {
             Some(_) => self.sweeps += 1,
@@ -317,8 +329,8 @@ impl Driver {
                     snapshot.acknowledged[side] = SystemTime::now().checked_sub(ago);
                 }
             }
-            snapshot.counts = counts;
         });
+        self.status.note_counts(counts);
         for notice in relay.take_notices() {
             self.handle_notice(&notice);
         }
@@ -330,6 +342,9 @@ impl Driver {
             Notice::Subscribed(side) => {
                 self.subscribed[*side] = true;
                 debug!(bridge, "subscribed at the {side}");
+                if std::mem::take(&mut self.awaited[*side]) {
+                    self.enter_connected();
+                }
             }
             Notice::Swept(side) => {
                 self.sweep_left = None;
@@ -383,7 +398,7 @@ impl Driver {
         let delay = Duration::from_millis(self.backoff.next_delay_ms());
         self.log_down(error, up_ms.is_some(), delay);
         let next_attempt = SystemTime::now() + delay;
-        self.status.with(|snapshot| snapshot.last_error = Some(error.to_string()));
+        self.status.note_error(error);
         self.status.enter(BridgeState::Waiting { next_attempt });
         delay
     }
@@ -481,5 +496,6 @@ fn add(before: &Counts, now: &Counts) -> Counts {
         refused: sum(|counts| &counts.refused),
         unmapped: sum(|counts| &counts.unmapped),
         dropped: sum(|counts| &counts.dropped),
+        bytes: sum(|counts| &counts.bytes),
     }
 }

@@ -30,7 +30,7 @@
 //!   memory. `end`, `link`, `driver`: the thin part that moves bytes and waits. [`run`] is the door.
 //! - [`origin`]: where a message comes from, against loops and repetitions.
 //! - [`peering`]: how two Outposts know each other, and what they agree on.
-//! - [`status`]: what it is doing, for others to read.
+//! - [`status`]: what it is doing, for others to read. [`rate`]: how fast.
 //!
 //! # Limits
 //! - The local broker must not give a message the packet identifier 65535, which SUBSCRIBE uses.
@@ -56,6 +56,7 @@ mod model;
 pub mod origin;
 pub mod output;
 pub mod peering;
+pub mod rate;
 pub mod relay;
 pub mod side;
 pub mod status;

@@ -103,6 +103,31 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// What kind of failure it is, in one word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            LinkError::Transport { phase, .. } => match phase {
+                Phase::Dns => "dns",
+                Phase::Tcp => "tcp",
+                Phase::Tls => "tls",
+                Phase::Connect => "connect",
+                Phase::Local => "local",
+            },
+            LinkError::TimedOut { .. }
+            | LinkError::PingTimeout(_)
+            | LinkError::AckTimeout { .. }
+            | LinkError::WriteStalled { .. } => "timeout",
+            LinkError::Refused { .. } => "refused",
+            LinkError::Closed { .. } => "closed",
+            LinkError::Disconnected { .. } => "disconnected",
+            LinkError::Io { .. } => "io",
+            LinkError::Protocol { .. } => "protocol",
+            LinkError::Busy { .. } => "busy",
+            LinkError::Overflow(_) => "overflow",
+            LinkError::LimitsLearned => "limits",
+        }
+    }
+
     /// The end whose connection does not work any more.
     pub(crate) fn broken_side(&self) -> Option<Side> {
         match *self {

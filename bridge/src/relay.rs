@@ -87,6 +87,8 @@ pub struct Counts {
     pub unmapped: PerSide<u64>,
     /// QoS 0, dropped because the other end was too slow.
     pub dropped: PerSide<u64>,
+    /// Bytes of the PUBLISH packets written to the other end, repeated ones too.
+    pub bytes: PerSide<u64>,
 }
 
 /// What the operator should read about.

@@ -1,8 +1,15 @@
 //! What a bridge is doing, for the operator: a handle that the bridge writes and others read.
+//!
+//! It says what is known and nothing else: connected is a link whose subscriptions the brokers have
+//! answered, and forwarded is what the other broker has acknowledged (QoS 0: what was written to it).
 
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
+use tokio::sync::watch;
+
+use crate::link_error::LinkError;
+use crate::rate::Rate;
 use crate::relay::Counts;
 use crate::side::PerSide;
 
@@ -10,7 +17,17 @@ use crate::side::PerSide;
 #[derive(Debug)]
 pub struct BridgeStatus {
     name: String,
-    snapshot: Mutex<BridgeSnapshot>,
+    started: Instant,
+    inner: Mutex<Inner>,
+    /// Told of each change of the state.
+    changes: watch::Sender<BridgeState>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    snapshot: BridgeSnapshot,
+    messages: PerSide<Rate>,
+    bytes: PerSide<Rate>,
 }
 
 /// The status at one moment.
@@ -20,11 +37,15 @@ pub struct BridgeSnapshot {
     pub state: BridgeState,
     /// Since when.
     pub since: SystemTime,
-    /// Why the last link or the last attempt ended, in words; kept while a new link holds.
-    pub last_error: Option<String>,
+    /// The remote address of the present link or attempt.
+    pub address: String,
+    /// Why the last link or the last attempt ended; kept while a new link holds.
+    pub last_error: Option<LastError>,
     /// Messages since the bridge was started, by the end that they come from: `local` are those that
     /// go out.
     pub counts: Counts,
+    /// How fast they go, averaged over some ten seconds, by the end that they come from.
+    pub rates: PerSide<Rates>,
     /// When each broker last acknowledged a QoS 1 or 2 message.
     pub acknowledged: PerSide<Option<SystemTime>>,
     /// What the present link cannot do as configured: subscriptions that were refused or granted
@@ -32,20 +53,55 @@ pub struct BridgeSnapshot {
     pub problems: Vec<String>,
 }
 
+/// How fast messages go in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Messages a second, as [`Counts::forwarded`] has them.
+    pub messages_per_s: f64,
+    /// Bytes of PUBLISH packets a second, as [`Counts::bytes`] has them.
+    pub bytes_per_s: f64,
+}
+
+/// Why there was no link, or is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// A word that programs can look at; see [`LinkError::kind`].
+    pub kind: &'static str,
+    /// In words.
+    pub what: String,
+    /// When it happened.
+    pub at: SystemTime,
+}
+
 /// What a bridge is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BridgeState {
-    /// It makes the two connections.
+    /// It makes the two connections, or waits for the answers to its subscriptions.
     Connecting,
-    /// Both brokers have accepted it, and messages go over it.
+    /// Both brokers have accepted it and answered its subscriptions, and messages go over it.
     Connected,
     /// The last attempt failed, or the link ended.
     Waiting {
         /// When the next attempt is.
         next_attempt: SystemTime,
     },
+    /// The operator has it pause.
+    Paused,
     /// It was told to stop.
     Stopped,
+}
+
+impl BridgeState {
+    /// In one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Waiting { .. } => "waiting",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 impl BridgeStatus {
@@ -54,12 +110,20 @@ impl BridgeStatus {
         let snapshot = BridgeSnapshot {
             state: BridgeState::Connecting,
             since: SystemTime::now(),
+            address: String::new(),
             last_error: None,
             counts: Counts::default(),
+            rates: PerSide::default(),
             acknowledged: PerSide::default(),
             problems: Vec::new(),
         };
-        Self { name: name.into(), snapshot: Mutex::new(snapshot) }
+        let (messages, bytes) = (PerSide::default(), PerSide::default());
+        Self {
+            name: name.into(),
+            started: Instant::now(),
+            inner: Mutex::new(Inner { snapshot, messages, bytes }),
+            changes: watch::Sender::new(BridgeState::Connecting),
+        }
     }
 
     /// The name of the bridge.
@@ -69,18 +133,68 @@ impl BridgeStatus {
 
     /// The status now.
     pub fn snapshot(&self) -> BridgeSnapshot {
-        self.with(|snapshot| snapshot.clone())
+        self.with_inner(|inner| {
+            inner.sample(self.now_ms());
+            inner.snapshot.clone()
+        })
     }
 
-    pub(crate) fn enter(&self, state: BridgeState) {
+    /// To wait for changes of the state.
+    pub fn watch(&self) -> watch::Receiver<BridgeState> {
+        self.changes.subscribe()
+    }
+
+    /// The bridge has come to a state.
+    pub fn enter(&self, state: BridgeState) {
         self.with(|snapshot| {
             snapshot.state = state;
             snapshot.since = SystemTime::now();
+        });
+        self.changes.send_replace(state);
+    }
+
+    /// Something went wrong that is no failure of a link.
+    pub fn fail(&self, kind: &'static str, what: String) {
+        let error = LastError { kind, what, at: SystemTime::now() };
+        self.with(|snapshot| snapshot.last_error = Some(error));
+    }
+
+    pub(crate) fn note_error(&self, error: &LinkError) {
+        self.fail(error.kind(), error.to_string());
+    }
+
+    /// What was counted since the bridge was started.
+    pub(crate) fn note_counts(&self, counts: Counts) {
+        self.with_inner(|inner| {
+            inner.snapshot.counts = counts;
+            inner.sample(self.now_ms());
         });
     }
 
     /// Runs under the lock: nothing here waits, and a panic elsewhere leaves no half-made value.
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut BridgeSnapshot) -> T) -> T {
-        change(&mut self.snapshot.lock().unwrap_or_else(PoisonError::into_inner))
+        self.with_inner(|inner| change(&mut inner.snapshot))
+    }
+
+    fn with_inner<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        change(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Inner {
+    fn sample(&mut self, now_ms: u64) {
+        let counts = &self.snapshot.counts;
+        self.snapshot.rates = PerSide::from_fn(|from| {
+            self.messages[from].sample(counts.forwarded[from], now_ms);
+            self.bytes[from].sample(counts.bytes[from], now_ms);
+            Rates {
+                messages_per_s: self.messages[from].per_s(),
+                bytes_per_s: self.bytes[from].per_s(),
+            }
+        });
     }
 }

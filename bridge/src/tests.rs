@@ -71,7 +71,7 @@ impl Bench {
     }
 
     fn last_error(&self) -> String {
-        self.status.snapshot().last_error.unwrap_or_default()
+        self.status.snapshot().last_error.map(|error| error.what).unwrap_or_default()
     }
 
     async fn stop(self) {

@@ -59,12 +59,14 @@ impl Relay {
             payload: publish.payload,
         };
         // [MQTT-3.2.2-15]
-        let fits = |len| u32::try_from(len).is_ok_and(|len| len <= peer.packet_bytes_max);
-        if !forwarded.encoded_len(peer.version).is_ok_and(fits) {
+        let fits = |len: &usize| u32::try_from(*len).is_ok_and(|len| len <= peer.packet_bytes_max);
+        let len = forwarded.encoded_len(peer.version).ok().filter(fits);
+        let Some(len) = len else {
             self.refused(from, publish.topic.into(), ReasonCode::PacketTooLarge, now_ms);
             self.answer(from, publish, ReasonCode::ImplementationSpecificError, out);
             return;
-        }
+        };
+        self.counts.bytes[from] += len as u64;
         put(Packet::Publish(forwarded), peer, &mut out[to]);
         self.note_forwarded(from, publish, qos, now_ms, out);
     }

@@ -25,7 +25,7 @@ use super::will;
 const RESERVED_CLIENT_ID_PREFIX: &str = "$outpost/";
 
 /// The client identifier under which the session of a part of this program is kept.
-fn internal_client_id(client_id: &str) -> String {
+pub(super) fn internal_client_id(client_id: &str) -> String {
     format!("{RESERVED_CLIENT_ID_PREFIX}{client_id}")
 }
 
@@ -99,8 +99,9 @@ impl Broker {
         self.send_retained_ahead(now, key);
     }
 
-    /// Makes the session of a part of this program, with its subscriptions, where there is none yet:
-    /// what is acknowledged before a bridge's first link waits in it like what comes after.
+    /// Makes the session of a part of this program, where there is none yet, and sees to it that it
+    /// has these subscriptions and no others: what is acknowledged before a bridge's next link waits
+    /// in it like what comes after.
     pub fn prepare_internal_session(
         &mut self,
         now: Instant,
@@ -108,12 +109,26 @@ impl Broker {
         subscriptions: &[SubscribeFilter<'_>],
     ) {
         let client_id = internal_client_id(client_id);
-        if self.clients.contains_key(&*client_id) {
+        let known = self.clients.get(&*client_id).copied();
+        let key = known.unwrap_or_else(|| self.new_session(client_id.into()));
+        let session = &mut self.sessions[key as usize];
+        session.expiry_interval_s = u32::MAX;
+        let is_wanted = |filter: &str| subscriptions.iter().any(|wanted| wanted.filter == filter);
+        let filters = session.subscriptions.keys();
+        let retired: Vec<Arc<str>> = filters.filter(|f| !is_wanted(f)).cloned().collect();
+        let is_new = |wanted: &&SubscribeFilter<'_>| {
+            let held = session.subscriptions.get(wanted.filter);
+            held.is_none_or(|held| held.qos != wanted.options.qos)
+        };
+        let added: Vec<SubscribeFilter<'_>> =
+            subscriptions.iter().filter(is_new).copied().collect();
+        if known.is_some() && retired.is_empty() && added.is_empty() {
             return;
         }
-        let key = self.new_session(client_id.into());
-        self.sessions[key as usize].expiry_interval_s = u32::MAX;
-        for wanted in subscriptions {
+        for filter in &retired {
+            self.unsubscribe(key, filter);
+        }
+        for wanted in &added {
             self.subscribe(key, wanted, None, true);
         }
         self.touch_session(now, key);

@@ -32,6 +32,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod acknowledge;
+mod backlog;
 mod bug;
 pub mod change;
 mod connect;
@@ -83,6 +84,7 @@ use outpost_protocol::{Ack, DecodeError, Packet, ProtocolVersion, ReasonCode};
 use siphasher::sip::SipHasher13;
 use slab::Slab;
 
+pub use backlog::Backlog;
 pub use bug::Bug;
 pub use connect::{refusal, refusal_of};
 pub use connection::{ConnId, Peer};

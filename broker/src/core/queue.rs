@@ -234,6 +234,11 @@ impl Queue {
         self.head.iter().find_map(|queued| queued.seq).or_else(|| self.rest.first())
     }
 
+    /// How many with a number below `end` are in it.
+    pub(super) fn count_below(&self, end: Seq) -> usize {
+        self.head.partition_point(|queued| queued.seq < Some(end)) + self.rest.count_below(end)
+    }
+
     /// Whether a message with a number above `from` and below `to` is in it.
     pub(super) fn has_between(&self, from: Seq, to: Seq) -> bool {
         let behind = self.head.partition_point(|queued| queued.seq <= Some(from));

@@ -90,6 +90,15 @@ impl SeqSet {
         Some(seq)
     }
 
+    /// How many are below `end`. It looks at a word for each 64 of them.
+    pub fn count_below(&self, end: Seq) -> usize {
+        let (number, bit) = place(end);
+        let at = self.find(number).unwrap_or_else(|at| at);
+        let whole: u32 = self.blocks.range(..at).map(|block| block.bits.count_ones()).sum();
+        let part = self.blocks.get(at).filter(|block| block.number == number);
+        (whole + part.map_or(0, |block| (block.bits & (bit - 1)).count_ones())) as usize
+    }
+
     /// All of them, ascending.
     pub fn iter(&self) -> impl Iterator<Item = Seq> {
         self.iter_from(Seq(0))

@@ -241,6 +241,11 @@ impl Session {
         self.inflight.len() + self.resend.len() + self.queue.len()
     }
 
+    /// The messages in flight that are not delivered yet, by number.
+    pub(super) fn flying(&self) -> impl Iterator<Item = Seq> {
+        self.flights().filter_map(|inflight| inflight.content.seq())
+    }
+
     /// Never open while all packet identifiers are in use.
     pub(super) fn has_window(&self) -> bool {
         self.inflight.len() < usize::from(self.window.min(PACKET_ID_MAX))
@@ -477,7 +482,7 @@ impl Session {
         self.inflight.iter().chain(&self.resend)
     }
 
-    fn lowest_pending(&self) -> Option<Seq> {
+    pub(super) fn lowest_pending(&self) -> Option<Seq> {
         match (self.flights().find_map(|i| i.content.seq()), self.queue.lowest()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -149,7 +149,7 @@ impl Broker {
         }
     }
 
-    fn unsubscribe(&mut self, key: SessionKey, filter: &str) -> ReasonCode {
+    pub(super) fn unsubscribe(&mut self, key: SessionKey, filter: &str) -> ReasonCode {
         let session = &mut self.sessions[key as usize];
         let Some((filter, record)) = session.subscriptions.remove_entry(filter) else {
             return ReasonCode::NoSubscriptionExisted;

@@ -217,6 +217,16 @@ impl Broker {
         }
     }
 
+    /// Tells something of a part of this program under `$SYS`, retained; no payload: it is told no
+    /// more. What has been told already is not told again.
+    pub fn tell(&mut self, now: Instant, topic: &str, payload: &[u8]) {
+        let (known, _) = self.topics.matches(topic);
+        let told = self.retained.find(&known).map_or(&b""[..], |message| message.payload());
+        if told != payload {
+            self.publish_internal(now, topic, payload);
+        }
+    }
+
     /// A retained message of the broker's own, kept in memory only.
     fn publish_internal(&mut self, now: Instant, topic: &str, payload: &[u8]) {
         let (topic, matches) = self.topics.matches(topic);
