@@ -1,5 +1,6 @@
 //! The Outpost broker.
 
+mod admin;
 pub mod auth;
 mod bridges;
 pub mod cli;
@@ -8,6 +9,7 @@ pub mod core;
 mod file_limit;
 pub mod logging;
 mod net;
+pub mod reload;
 pub mod server;
 pub mod store;
 pub mod tls;

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +14,15 @@ use outpost_bridge::config::BridgeConfig;
 use outpost_bridge::peering::Features;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, info, warn};
 
+use crate::admin::{ControlSocket, Operator, SOCKET_NAME};
 use crate::auth::method::AuthMethods;
 use crate::auth::{Authenticator, ListenerAuth, hashes_at_once};
-use crate::bridges;
+use crate::bridges::{self, Bridges};
 use crate::config::{self, Config, ConfigErrors, OnCorrupt};
 use crate::core::{Broker, CommitPolicy, Settings};
 use crate::file_limit;
@@ -28,6 +30,7 @@ use crate::net::clock::Clock;
 use crate::net::handshake::Door;
 use crate::net::listener::{Census, Listener};
 use crate::net::shared::Shared;
+use crate::reload::{Reloader, Source};
 use crate::store::{
     Count, Found, RedbStore, Salvaged, Store, StoreError, StoreOptions, check_suspect, salvage,
     spawn_reader, spawn_writer, suspect, words_of,
@@ -81,9 +84,9 @@ pub enum ServerError {
 /// # Errors
 /// What keeps it from starting, and a store that can no longer be written: then nothing more is
 /// acknowledged, and the process is to end.
-pub async fn run(config: Config) -> Result<(), ServerError> {
+pub async fn run(config: Config, source: Source) -> Result<(), ServerError> {
     let data_dir = config.store.path.clone();
-    let mut server = Server::start(config).await?;
+    let mut server = Server::start(config, source).await?;
     let ended = server.wait().await;
     let stopped = server.stop().await;
     let ended = ended.and(stopped);
@@ -100,18 +103,18 @@ pub async fn run(config: Config) -> Result<(), ServerError> {
 struct Server {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
-    bridges: JoinSet<()>,
-    /// Told `true` when the bridges are to take their leave.
-    leave: watch::Sender<bool>,
+    bridges: Arc<Bridges>,
     writer: std::thread::JoinHandle<()>,
     reader: std::thread::JoinHandle<()>,
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    reloader: Arc<Reloader>,
     store_failure: mpsc::Receiver<StoreError>,
 }
 
 impl Server {
-    async fn start(config: Config) -> Result<Self, ServerError> {
+    async fn start(config: Config, source: Source) -> Result<Self, ServerError> {
         if let Err(connections) = file_limit::raise(config.limits.connections_max) {
             let wanted = config.limits.connections_max;
             warn!(
@@ -138,6 +141,8 @@ impl Server {
         // Before anybody can see that the broker runs: from then on it ends in order.
         let terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
         let interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
+        let hangup = signal(SignalKind::hangup()).map_err(ServerError::Signals)?;
+        let control = control_socket(&config.store.path);
         let sockets = bind(&config).await?;
         // One from each thread of the store at most.
         let (failed, store_failure) = mpsc::channel(2);
@@ -165,42 +170,53 @@ impl Server {
             };
             tasks.spawn(listener.run());
         }
-        let (leave, _) = watch::channel(false);
-        let bridges = bridges::start(config.bridges, remotes, &door, &leave);
+        let bridges = Bridges::start(remotes, &door, config.sys.interval_s);
+        tasks.spawn(bridges.clone().tell());
+        let reloader = Arc::new(Reloader::new(source, config.clone(), bridges.clone()));
+        if let Some(control) = control {
+            let operator = Operator { bridges: bridges.clone(), reloader: reloader.clone() };
+            tasks.spawn(control.run(operator));
+        }
         Ok(Self {
             shared,
             tasks,
             bridges,
-            leave,
             writer,
             reader,
             terminate,
             interrupt,
             store_failure,
+            hangup,
+            reloader,
         })
     }
 
     /// Until the broker is told to end, or has to.
     async fn wait(&mut self) -> Result<(), ServerError> {
-        tokio::select! {
-            _ = self.terminate.recv() => info!("SIGTERM: ending"),
-            _ = self.interrupt.recv() => info!("SIGINT: ending"),
-            Some(failure) = self.store_failure.recv() => {
-                error!(%failure, "nothing more is acknowledged: ending");
-                return Err(failure.into());
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => info!("SIGTERM: ending"),
+                _ = self.interrupt.recv() => info!("SIGINT: ending"),
+                Some(failure) = self.store_failure.recv() => {
+                    error!(%failure, "nothing more is acknowledged: ending");
+                    return Err(failure.into());
+                }
+                Some(()) = self.hangup.recv() => {
+                    let reloader = self.reloader.clone();
+                    // It has told the log what came of it.
+                    self.tasks.spawn(async move { drop(reloader.reload().await) });
+                    continue;
+                }
             }
+            return Ok(());
         }
-        Ok(())
     }
 
     /// Says good-bye, commits what is left, and closes the store.
     async fn stop(mut self) -> Result<(), ServerError> {
         self.tasks.shutdown().await;
-        self.leave.send_replace(true);
-        let left = async { while self.bridges.join_next().await.is_some() {} };
         // A link that is stuck does not hold up the end.
-        let _ = tokio::time::timeout(FAREWELL, left).await;
-        self.bridges.shutdown().await;
+        self.bridges.stop(FAREWELL).await;
         self.shared.enter(None, |core| core.broker.handle_shutdown(core.now));
         let (writer, reader) = (self.writer, self.reader);
         self.shared.end();
@@ -215,6 +231,13 @@ impl Server {
         info!("ended");
         Ok(())
     }
+}
+
+/// The broker does what it is for without it.
+fn control_socket(data_dir: &Path) -> Option<ControlSocket> {
+    let path = data_dir.join(SOCKET_NAME);
+    let bound = ControlSocket::bind(&path);
+    bound.inspect_err(|error| warn!(path = %path.display(), %error, "no control socket")).ok()
 }
 
 /// Opens the store and rebuilds the core from it. A damaged store is salvaged first, if it may be.

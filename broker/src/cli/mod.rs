@@ -4,6 +4,7 @@
 //! clear line each. Exit codes: 0 fine, 1 a failure at work, 2 usage or configuration; `pub` and `sub`
 //! have more, as mosquitto_pub and mosquitto_sub.
 
+mod bridge;
 mod check;
 mod client;
 mod output;
@@ -33,6 +34,7 @@ struct Arguments {
 enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
+    Bridge(bridge::Arguments),
     Passwd(passwd::Arguments),
     Store(store::Arguments),
     Pub(Box<publish::Arguments>),
@@ -58,6 +60,7 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => run::execute(arguments),
         Command::Check(arguments) => check::execute(&arguments, output),
+        Command::Bridge(arguments) => bridge::execute(arguments, output),
         Command::Passwd(arguments) => passwd::execute(&arguments, &mut passwd::terminal_or_stdin()),
         Command::Store(arguments) => store::execute(&arguments, output),
         Command::Pub(arguments) => publish::execute(*arguments),

@@ -36,6 +36,11 @@ impl Failure {
         Self { kind: Kind::Work, command: None, lines: vec![line.to_string()] }
     }
 
+    /// The same in several lines.
+    pub(super) fn works(lines: impl IntoIterator<Item = impl Display>) -> Self {
+        Self { kind: Kind::Work, ..Self::usage(lines) }
+    }
+
     /// The command line or the configuration is wrong.
     pub(super) fn usage(lines: impl IntoIterator<Item = impl Display>) -> Self {
         let lines = lines.into_iter().map(|line| line.to_string()).collect();

@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::output::Failure;
 use crate::config::{Config, ListenAddress, Overrides, io_reason};
+use crate::reload::Source;
 use crate::server::{self, ServerError};
 
 /// Run the broker until it is told to end (SIGTERM, Ctrl-C)
@@ -29,7 +30,8 @@ pub(super) struct Arguments {
 
 pub(super) fn execute(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { config: file, listen, data } = arguments;
-    let config = Config::load(file.as_deref(), Overrides { listen, data })
+    let source = Source { file, overrides: Overrides { listen, data } };
+    let config = Config::load(source.file.as_deref(), source.overrides.clone())
         .map_err(|errors| Failure::usage(errors.iter()))?;
     crate::logging::init(&config.log).map_err(|error| Failure::usage([error]))?;
     for warning in config.warnings() {
@@ -39,7 +41,7 @@ pub(super) fn execute(arguments: Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::work(format!("cannot start threads: {}", io_reason(&error))))?;
-    let ended = runtime.block_on(server::run(config)).map_err(Failure::from);
+    let ended = runtime.block_on(server::run(config, source)).map_err(Failure::from);
     // What is not over now is nobody's business any more, such as looking up a bridge's name where
     // no name server answers: dropping the runtime would wait for it.
     runtime.shutdown_background();

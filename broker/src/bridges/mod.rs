@@ -1,0 +1,218 @@
+//! The bridges of this program: their sessions, their tasks, and what the operator does to them while
+//! they run.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `explain` | what they do with a topic |
+//! | `session` | their sessions at this broker |
+//! | `reload` | a new configuration |
+//! | `report` | what they are doing, as the control socket tells it |
+//! | `told` | the same as `$SYS` topics |
+//!
+//! A table holds one entry for each bridge. It is locked to look at it and never while something is
+//! waited for; who changes it holds `changing` from beginning to end, so that changes come one after
+//! the other.
+
+mod explain;
+mod reload;
+mod report;
+mod session;
+mod told;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use outpost_bridge::config::BridgeConfig;
+use outpost_bridge::connect::{Connector, remote_connector};
+use outpost_bridge::status::{BridgeState, BridgeStatus};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::info;
+
+pub(crate) use report::{Report, WayReport};
+pub(crate) use session::prepare;
+
+use crate::net::handshake::Door;
+use crate::net::local::LocalConnector;
+use crate::server::{ServerError, seed};
+
+/// How long a link may take to say good-bye before it is cut.
+const LEAVE_LIMIT: Duration = Duration::from_secs(3);
+
+/// All bridges.
+pub(crate) struct Bridges {
+    door: Arc<Door>,
+    sys_interval_s: u32,
+    entries: Mutex<BTreeMap<String, Entry>>,
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// One bridge.
+struct Entry {
+    config: BridgeConfig,
+    status: Arc<BridgeStatus>,
+    /// None while it pauses.
+    running: Option<Running>,
+}
+
+/// The task of a bridge.
+struct Running {
+    /// Told `true` when it is to take its leave.
+    leave: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// A bridge and the way to its remote broker.
+pub(crate) type Prepared = (BridgeConfig, Box<dyn Connector>);
+
+/// The ways to the remote brokers, with the TLS files that they need.
+///
+/// # Errors
+/// A file that cannot be used.
+pub(crate) fn remotes(bridges: &[BridgeConfig]) -> Result<Vec<Prepared>, ServerError> {
+    bridges.iter().map(|bridge| Ok((bridge.clone(), remote(bridge)?))).collect()
+}
+
+fn remote(bridge: &BridgeConfig) -> Result<Box<dyn Connector>, ServerError> {
+    remote_connector(bridge)
+        .map_err(|error| ServerError::Bridge { name: bridge.name.clone(), why: error.to_string() })
+}
+
+impl Bridges {
+    /// Starts a task for each bridge. Their sessions are prepared.
+    pub(crate) fn start(
+        bridges: Vec<Prepared>,
+        door: &Arc<Door>,
+        sys_interval_s: u32,
+    ) -> Arc<Self> {
+        let all = Arc::new(Self {
+            door: door.clone(),
+            sys_interval_s,
+            entries: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+        });
+        for (config, remote) in bridges {
+            let status = Arc::new(BridgeStatus::new(config.name.clone()));
+            all.launch(config, remote, status);
+        }
+        all
+    }
+
+    /// Enters a bridge and starts its task.
+    fn launch(
+        self: &Arc<Self>,
+        config: BridgeConfig,
+        remote: Box<dyn Connector>,
+        status: Arc<BridgeStatus>,
+    ) {
+        let (leave, mut told) = watch::channel(false);
+        let shutdown = async move {
+            // An error means that the entry is gone, which is the same.
+            let _ = told.wait_for(|leave| *leave).await;
+        };
+        let name = format!("bridge {}", config.name).into();
+        let local = Box::new(LocalConnector { door: self.door.clone(), name });
+        let bridge = (config.clone(), status.clone());
+        let run = outpost_bridge::run(bridge.0, local, remote, bridge.1, seed(), shutdown);
+        let task = tokio::spawn(self.clone().watch(status.clone(), run));
+        let running = Some(Running { leave, task });
+        self.entries().insert(config.name.clone(), Entry { config, status, running });
+    }
+
+    /// Runs a bridge and tells each change of its state.
+    async fn watch(self: Arc<Self>, status: Arc<BridgeStatus>, run: impl Future<Output = ()>) {
+        let mut run = std::pin::pin!(run);
+        let mut changes = status.watch();
+        self.tell_state(&status);
+        loop {
+            tokio::select! {
+                () = run.as_mut() => break,
+                Ok(()) = changes.changed() => self.tell_state(&status),
+            }
+        }
+        self.tell_state(&status);
+    }
+
+    /// Stops a bridge in order: no link is left when this returns.
+    async fn halt(&self, name: &str) {
+        let running = self.entries().get_mut(name).and_then(|entry| entry.running.take());
+        let Some(Running { leave, mut task }) = running else { return };
+        leave.send_replace(true);
+        if tokio::time::timeout(LEAVE_LIMIT, &mut task).await.is_err() {
+            task.abort();
+            // It has been told that it is cancelled, or it has just ended.
+            let _ = task.await;
+        }
+    }
+
+    /// Stops a bridge until it is resumed.
+    ///
+    /// # Errors
+    /// There is no such bridge.
+    pub(crate) async fn pause(&self, name: &str) -> Result<(), String> {
+        let _changing = self.changing.lock().await;
+        let (_, status) = self.find(name)?;
+        self.halt(name).await;
+        status.enter(BridgeState::Paused);
+        self.tell_state(&status);
+        info!(bridge = name, "paused by the operator");
+        Ok(())
+    }
+
+    /// Starts a bridge that pauses; one that does not is left alone.
+    ///
+    /// # Errors
+    /// There is no such bridge, or its TLS files cannot be used any more.
+    pub(crate) async fn resume(self: &Arc<Self>, name: &str) -> Result<(), String> {
+        let _changing = self.changing.lock().await;
+        let (_, status) = self.find(name)?;
+        let config = {
+            let entries = self.entries();
+            let paused = entries.get(name).filter(|entry| entry.running.is_none());
+            paused.map(|entry| entry.config.clone())
+        };
+        let Some(config) = config else { return Ok(()) };
+        let remote = remote(&config).map_err(|error| error.to_string())?;
+        info!(bridge = name, "resumed by the operator");
+        self.launch(config, remote, status);
+        Ok(())
+    }
+
+    /// Stops all of them; a link that is stuck is cut after a while.
+    pub(crate) async fn stop(&self, limit: Duration) {
+        let _changing = self.changing.lock().await;
+        let mut running = Vec::new();
+        for entry in self.entries().values_mut() {
+            running.extend(entry.running.take());
+        }
+        for Running { leave, .. } in &running {
+            leave.send_replace(true);
+        }
+        let until = tokio::time::Instant::now() + limit;
+        for Running { mut task, .. } in running {
+            if tokio::time::timeout_at(until, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<(String, Arc<BridgeStatus>), String> {
+        let entries = self.entries();
+        let Some(entry) = entries.get(name) else { return Err(unknown(name, &entries)) };
+        Ok((entry.config.client_id(), entry.status.clone()))
+    }
+
+    /// Nothing under this lock waits, and a panic leaves no half-made entry.
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unknown(name: &str, entries: &BTreeMap<String, Entry>) -> String {
+    let known: Vec<&str> = entries.keys().map(String::as_str).collect();
+    match known.as_slice() {
+        [] => format!("there is no bridge \"{name}\"; there is none at all"),
+        _ => format!("there is no bridge \"{name}\"; there are: {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,5 @@
+//! Bridges of the real program: what the operator sees and does.
+#![allow(unreachable_pub, reason = "one crate: its modules see each other")]
+
+mod control;
+mod reload;
