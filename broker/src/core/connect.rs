@@ -29,6 +29,13 @@ pub(super) fn internal_client_id(client_id: &str) -> String {
     format!("{RESERVED_CLIENT_ID_PREFIX}{client_id}")
 }
 
+/// Whether a topic is the one by which a bridge with this client identifier tells whether it is
+/// connected, as Mosquitto's bridges do.
+pub(super) fn is_state_of(topic: &str, client_id: &str) -> bool {
+    let rest = topic.strip_prefix("$SYS/broker/connection/");
+    rest.and_then(|rest| rest.strip_suffix("/state")) == Some(client_id)
+}
+
 /// What a CONNACK grants that the client did not know.
 struct Granted {
     session_present: bool,
@@ -181,6 +188,7 @@ impl Broker {
             wants_reasons: connect.version == ProtocolVersion::V5
                 && properties.request_problem_information() != Some(0),
             bridge,
+            is_any_bridge: connect.bridge || Peering::of(properties).is_some(),
             topic_alias_maximum_out: alias_maximum.min(limits.topic_alias_maximum_out),
             topic_aliases: Vec::new(),
             outputs: Vec::new(),
@@ -240,7 +248,9 @@ impl Broker {
             if super::publish::levels(will.topic) > usize::from(limits.topic_levels_max) {
                 return Err((ReasonCode::TopicNameInvalid, "will topic of too many levels"));
             }
-            if will.topic.starts_with("$SYS/") && !is_internal {
+            let tells_state =
+                self.connections[id.index()].is_any_bridge && is_state_of(will.topic, client_id);
+            if will.topic.starts_with("$SYS/") && !is_internal && !tells_state {
                 return Err((ReasonCode::NotAuthorized, "will to $SYS"));
             }
         }

@@ -9,6 +9,7 @@ use outpost_protocol::{PacketId, Properties, Property, ProtocolVersion, Publish,
 
 use super::bug::Bug;
 use super::change::Seq;
+use super::connect::is_state_of;
 use super::connection::ConnId;
 use super::durability::Durability;
 use super::event::Event;
@@ -282,7 +283,7 @@ impl Broker {
         topic: &Topic,
         matches: &Matches,
     ) -> Option<Taken> {
-        if topic.starts_with("$SYS/") && !self.connections[id.index()].peer.is_internal {
+        if topic.starts_with("$SYS/") && !self.may_publish_to_sys(id, topic) {
             return Some(Taken::Handled(self.refuse(now, id, publish, ReasonCode::NotAuthorized)));
         }
         let backlog_bytes_max = self.settings.limits.store_backlog_bytes_max;
@@ -318,6 +319,15 @@ impl Broker {
         self.sessions[session as usize].is_awaited = true;
         self.is_total_awaited |= self.is_full_in_all(bytes);
         Some(Taken::NoRoom)
+    }
+
+    /// A bridge of any make tells its own state there.
+    fn may_publish_to_sys(&self, id: ConnId, topic: &str) -> bool {
+        let connection = &self.connections[id.index()];
+        let client_id = connection.session.map(|key| &*self.sessions[key as usize].client_id);
+        let tells_state = connection.is_any_bridge
+            && client_id.is_some_and(|client_id| is_state_of(topic, client_id));
+        connection.peer.is_internal || tells_state
     }
 
     /// Whether a message of so many bytes may be retained. Where not, that is counted and told.
