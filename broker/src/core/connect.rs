@@ -22,7 +22,7 @@ use super::will;
 
 /// What the client identifiers of this program's own parts begin with: no client from outside may
 /// use one, so that none can take over the session of a bridge.
-const RESERVED_CLIENT_ID_PREFIX: &str = "$outpost/";
+pub(super) const RESERVED_CLIENT_ID_PREFIX: &str = "$outpost/";
 
 /// The client identifier under which the session of a part of this program is kept.
 pub(super) fn internal_client_id(client_id: &str) -> String {

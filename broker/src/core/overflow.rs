@@ -7,6 +7,7 @@ use outpost_protocol::QoS;
 
 use super::Broker;
 use super::change::{Seq, SessionId};
+use super::connect::RESERVED_CLIENT_ID_PREFIX;
 use super::event::Event;
 use super::limits::{QueueFull, QueuePolicy};
 use super::message::Message;
@@ -84,8 +85,10 @@ impl Drops {
 }
 
 impl Broker {
-    /// The bounds of the queue of a client.
+    /// The bounds of the queue of a client. A bridge counts by the identifier that its configuration
+    /// names.
     pub(super) fn queue_policy(&self, client_id: &str) -> Arc<QueuePolicy> {
+        let client_id = client_id.strip_prefix(RESERVED_CLIENT_ID_PREFIX).unwrap_or(client_id);
         let class = self.settings.queues.iter().position(|class| class.fits(client_id));
         class.map_or(&self.default_queue, |class| &self.queue_classes[class]).clone()
     }

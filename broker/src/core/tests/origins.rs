@@ -9,9 +9,10 @@ use outpost_protocol::{
     SubscriptionOptions,
 };
 
-use super::bed::{Bed, EXPIRY_S, Got, GotPublish, QOS_0, QOS_1, QOS_2, publish, v5};
+use super::bed::{Bed, EXPIRY_S, Got, GotPublish, QOS_0, QOS_1, QOS_2, publish, settings, v5};
 use crate::core::change::SEQ_STEP;
-use crate::core::{ConnId, Takes};
+use crate::core::limits::{Limits, QueueClass, QueueFull, QueuePolicy};
+use crate::core::{ConnId, Settings, Takes};
 
 const OTHER: NodeId = NodeId(0xfeed);
 
@@ -333,4 +334,24 @@ fn what_is_left_out_of_a_bridge_is_not_stored_for_it() {
     bed.subscribe(other, "#", QOS_1);
     bed.publish(sensor, "debug/x", QOS_1, 8, "y");
     assert_eq!(bed.payloads(other), ["y"], "whoever has its place in the table takes all");
+}
+
+#[test]
+fn the_queue_of_a_bridge_has_the_bounds_of_its_class() {
+    let policy = QueuePolicy {
+        messages_max: 2,
+        full: QueueFull::DropOldest,
+        ..Limits::default().queue_policy()
+    };
+    let queues = vec![QueueClass { client_id: "outpost-central".into(), policy }];
+    let mut bed = Bed::with_settings(Settings { queues, ..settings(Limits::default()) });
+    let options = SubscriptionOptions::new(QOS_1);
+    let filters = [SubscribeFilter { filter: "#", options }];
+    bed.broker.prepare_internal_session(bed.now, "outpost-central", &filters);
+    let sensor = bed.fleeting("s");
+    for value in 1..6 {
+        bed.publish(sensor, "t", QOS_1, value, "x");
+    }
+    bed.commit();
+    assert_eq!(bed.store.messages.len(), 2);
 }
