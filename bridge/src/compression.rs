@@ -43,6 +43,8 @@ pub struct Compressed<S> {
     /// Read and not decoded.
     input: Vec<u8>,
     decoded: usize,
+    /// The decoder may have more of what it took.
+    holds_back: bool,
     /// Encoded and not written.
     output: Vec<u8>,
     written: usize,
@@ -69,6 +71,7 @@ impl<S> Compressed<S> {
             decoder,
             input: unread,
             decoded: 0,
+            holds_back: false,
             output: Vec::new(),
             written: 0,
             is_unflushed: false,
@@ -89,14 +92,14 @@ impl<S> Compressed<S> {
 
     /// Decodes into `buffer` what has been read. 0: more has to be read.
     fn decode(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut input = InBuffer::around(&self.input[self.decoded..]);
+        let unread = &self.input[self.decoded..];
+        let mut input = InBuffer::around(unread);
         let mut output = OutBuffer::around(buffer);
-        while output.pos() < output.capacity() {
-            let (before, filled) = (input.pos(), output.pos());
+        // The decoder takes being asked for nothing again and again for a mistake. It holds something
+        // back only where the last buffer was too small for all.
+        while output.pos() < output.capacity() && (input.pos() < unread.len() || self.holds_back) {
             self.decoder.run(&mut input, &mut output)?;
-            if (input.pos(), output.pos()) == (before, filled) {
-                break;
-            }
+            self.holds_back = output.pos() == output.capacity();
         }
         let produced = output.pos();
         self.decoded += input.pos();
@@ -345,6 +348,27 @@ mod tests {
             let read = server.read(&mut chunk).await.unwrap();
             assert!(read <= 1000 && server.input.len() <= 2 * INPUT_BYTES);
             got += read;
+        }
+    }
+
+    /// Polled again and again while nothing comes, as tasks do.
+    #[tokio::test]
+    async fn waiting_is_no_mistake() {
+        let (near, far) = duplex(1 << 20);
+        let mut client = Compressed::new(near, Vec::new(), DEFAULT_LEVEL);
+        let mut server = Compressed::for_server(far, Vec::new());
+        for _ in 0..3 {
+            for _ in 0..100 {
+                let mut buffer = [0; 64];
+                let read = server.read(&mut buffer);
+                let none = tokio::time::timeout(std::time::Duration::ZERO, read).await;
+                assert!(none.is_err(), "nothing was sent");
+            }
+            client.write_all(b"something").await.unwrap();
+            client.flush().await.unwrap();
+            let mut got = [0; 9];
+            server.read_exact(&mut got).await.unwrap();
+            assert_eq!(&got, b"something");
         }
     }
 }
