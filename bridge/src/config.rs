@@ -69,6 +69,16 @@ pub struct BridgeConfig {
     /// How hard zstd tries, 1 to 19: more CPU, and little to gain with small messages.
     #[serde(default = "default_compression_level")]
     pub compression_level: i32,
+    /// How long small outputs to the remote broker may be gathered before they are written, in
+    /// milliseconds; 0: not at all. Up to 60000, and to half of `keep_alive_s`. For links that are paid
+    /// or woken by the packet: fewer and fuller ones, and more to compress at once. At most
+    /// `inflight_max` messages of QoS 1 and 2 go in one such time; 16 KiB never wait.
+    #[serde(default)]
+    pub batch_delay_ms: u32,
+    /// How many topics may have an alias of two bytes in each direction, where the remote broker speaks
+    /// 5.0 and takes as many, 0 to 1000. Worst case of memory: twice as many topics.
+    #[serde(default = "default_topic_alias_max")]
+    pub topic_alias_max: u16,
     /// Whether a remote broker of another make gets the user property `outpost-origin` with each
     /// message: 60 bytes that stop loops through it. Other Outposts always get it.
     #[serde(default = "default_origin")]
@@ -346,6 +356,11 @@ impl BridgeConfig {
         require_range("inflight_max", self.inflight_max.into(), 1, 1000)?;
         require_range("packet_bytes_max", self.packet_bytes_max.into(), 1024, 268_435_455)?;
         require_range("reconnect_min_ms", self.reconnect_min_ms, 10, 3_600_000)?;
+        let delay_max_ms = longest_batch_delay_ms(self.keep_alive_s);
+        let expected = format!("0 to {delay_max_ms}");
+        let is_short = u64::from(self.batch_delay_ms) <= delay_max_ms;
+        require(is_short, "batch_delay_ms", &self.batch_delay_ms.to_string(), &expected)?;
+        require_range("topic_alias_max", self.topic_alias_max.into(), 0, 1000)?;
         let min_ms = self.reconnect_min_ms;
         require_range("reconnect_max_ms", self.reconnect_max_ms, min_ms, 86_400_000)?;
         require_range("ack_timeout_s", self.ack_timeout_s.into(), 1, 3600)
@@ -536,6 +551,15 @@ fn default_reconnect_max_ms() -> u64 {
 
 fn default_ack_timeout_s() -> u16 {
     60
+}
+
+fn default_topic_alias_max() -> u16 {
+    100
+}
+
+/// A broker must hear from the bridge in time, what is held back included.
+pub(crate) fn longest_batch_delay_ms(keep_alive_s: u16) -> u64 {
+    (u64::from(keep_alive_s) * 500).min(60_000)
 }
 
 fn default_compression_level() -> i32 {

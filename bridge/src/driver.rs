@@ -12,9 +12,10 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::config::{BridgeConfig, Compression, RemoteVersion, Secret};
+use crate::config::{BridgeConfig, Compression, RemoteVersion, Secret, longest_batch_delay_ms};
 use crate::connect::{BoxedStream, Connector};
 use crate::end::MqttEnd;
+use crate::gather::Gather;
 use crate::handshake::{Peer, Request};
 use crate::link::{Clock, Link};
 use crate::link_error::{LinkError, Phase};
@@ -171,6 +172,7 @@ impl Driver {
         let peers = PerSide { local: local_peer, remote: remote_peer };
         self.log_up(&peers);
         let mut outputs = Outputs::default();
+        let gather = Gather::new(self.batch_delay_ms(&peers.remote));
         let plan = self.plan(peers);
         self.awaited = plan.subscribe;
         let relay = Relay::new(plan, self.clock.now_ms(), &mut outputs);
@@ -178,7 +180,7 @@ impl Driver {
         self.link_up_ms = Some(self.clock.now_ms());
         self.status.with(|snapshot| snapshot.problems.clear());
         self.enter_connected();
-        Ok(Link { ends, outputs, relay, clock: self.clock })
+        Ok(Link { ends, outputs, relay, gather, clock: self.clock })
     }
 
     async fn open_remote(
@@ -222,6 +224,7 @@ impl Driver {
             keep_alive_s: self.config.keep_alive_s,
             receive_maximum: limits.receive_maximum,
             packet_bytes_max: limits.packet_bytes_max,
+            topic_alias_max: self.config.topic_alias_max,
             features: Features {
                 zstd: self.config.compression == Compression::Zstd,
                 ..Features::default()
@@ -240,6 +243,8 @@ impl Driver {
             keep_alive_s: self.config.keep_alive_s,
             receive_maximum: limits.receive_maximum,
             packet_bytes_max: limits.packet_bytes_max,
+            // Bytes cost nothing there.
+            topic_alias_max: 0,
             features: Features::default(),
         }
     }
@@ -293,7 +298,9 @@ impl Driver {
             subscribe,
             sweep,
             tells_origin: self.config.origin,
-            ack_timeout_ms: u64::from(self.config.ack_timeout_s) * 1000,
+            // What is held back is not late.
+            ack_timeout_ms: u64::from(self.config.ack_timeout_s) * 1000
+                + u64::from(self.config.batch_delay_ms),
             packet_bytes_max: self.config.packet_bytes_max,
         }
     }
@@ -302,6 +309,15 @@ impl Driver {
     fn enter_connected(&self) {
         if self.awaited == PerSide::default() {
             self.status.enter(BridgeState::Connected);
+        }
+    }
+
+    /// The remote broker may have lowered the keep-alive: it must hear of the bridge in time.
+    fn batch_delay_ms(&self, remote: &Peer) -> u64 {
+        let wanted_ms = u64::from(self.config.batch_delay_ms);
+        match remote.keep_alive_s {
+            0 => wanted_ms,
+            keep_alive_s => wanted_ms.min(longest_batch_delay_ms(keep_alive_s)),
         }
     }
 

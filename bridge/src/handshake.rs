@@ -26,6 +26,8 @@ pub struct Request {
     pub receive_maximum: u16,
     /// The largest packet that the broker may send; 5.0 only.
     pub packet_bytes_max: u32,
+    /// Topic aliases that the broker may set, and that it is given where it takes as many; 5.0 only.
+    pub topic_alias_max: u16,
     /// What is asked of another Outpost; 5.0 only.
     pub features: Features,
 }
@@ -41,6 +43,7 @@ impl Request {
             Property::SessionExpiryInterval(u32::MAX),
             Property::ReceiveMaximum(self.receive_maximum),
             Property::MaximumPacketSize(self.packet_bytes_max),
+            Property::TopicAliasMaximum(self.topic_alias_max),
             Property::UserProperty(peering::KEY, &peering),
         ];
         let properties = match self.version {
@@ -86,6 +89,10 @@ pub struct Peer {
     pub keep_alive_s: u16,
     /// How long it keeps the session without a connection, in seconds; `u32::MAX`: for ever.
     pub session_expiry_s: u32,
+    /// Topic aliases that it may be given.
+    pub topic_aliases_out: u16,
+    /// Topic aliases that it may set.
+    pub topic_aliases_in: u16,
     /// What it said as an Outpost, with the features that it granted; none: it is of another make.
     pub peering: Option<Peering>,
 }
@@ -115,6 +122,11 @@ impl Peer {
             retain_available: granted.retain_available() != Some(0),
             keep_alive_s: granted.server_keep_alive_s().unwrap_or(request.keep_alive_s),
             session_expiry_s: granted.session_expiry_interval_s().unwrap_or(u32::MAX),
+            topic_aliases_out: granted
+                .topic_alias_maximum()
+                .unwrap_or(0)
+                .min(request.topic_alias_max),
+            topic_aliases_in: request.topic_alias_max,
             peering: Peering::of(granted).map(|peering| Peering {
                 features: peering.features.common(request.features),
                 ..peering

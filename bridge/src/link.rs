@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connect::BoxedStream;
 use crate::end::MqttEnd;
+use crate::gather::Gather;
 use crate::link_error::LinkError;
 use crate::output::Outputs;
 use crate::relay::Relay;
@@ -47,6 +48,8 @@ pub(crate) struct Link {
     pub(crate) ends: PerSide<MqttEnd<BoxedStream>>,
     pub(crate) outputs: Outputs,
     pub(crate) relay: Relay,
+    /// Of what is written to the remote broker.
+    pub(crate) gather: Gather,
     pub(crate) clock: Clock,
 }
 
@@ -64,14 +67,18 @@ impl Link {
         let mut timer = pin!(sleep_until(Instant::now()));
         loop {
             let taken = self.take_packets();
-            self.relay.note_outputs(self.clock.now_ms(), &self.outputs);
+            let now_ms = self.clock.now_ms();
+            self.relay.note_outputs(now_ms, &self.outputs);
+            self.gather.note(self.outputs.remote.len(), now_ms);
             observe(&mut self.relay);
             if let Err(error) = taken {
                 return error;
             }
-            let deadline = self
-                .relay
-                .deadline_ms()
+            let deadlines_ms = [self.relay.deadline_ms(), self.gather.deadline_ms(now_ms)];
+            let deadline = deadlines_ms
+                .into_iter()
+                .flatten()
+                .min()
                 .map_or_else(|| Instant::now() + NEVER, |ms| self.clock.at(ms));
             // A deadline that has moved away is found out when the old one is reached, so that a
             // busy link does not touch the timer.
@@ -151,7 +158,9 @@ impl Link {
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<Moved, LinkError>> {
         let mut moved = Moved::default();
         for side in Side::BOTH {
-            moved.written[side] = self.ends[side].poll_write(&mut self.outputs[side], cx)?;
+            if self.may_write(side) {
+                moved.written[side] = self.ends[side].poll_write(&mut self.outputs[side], cx)?;
+            }
         }
         for side in Side::BOTH {
             if self.relay.may_read(side, &self.outputs)
@@ -163,6 +172,13 @@ impl Link {
         }
         let any = Side::BOTH.into_iter().any(|side| moved.written[side] || moved.read[side]);
         if any { Poll::Ready(Ok(moved)) } else { Poll::Pending }
+    }
+
+    /// What the stream has begun to send goes on.
+    fn may_write(&self, side: Side) -> bool {
+        side == Side::Local
+            || !self.ends[side].is_flushed()
+            || self.gather.is_due(self.clock.now_ms())
     }
 
     fn note_moved(&mut self, moved: &Moved) {

@@ -25,6 +25,7 @@
 //! not acknowledged is lost. Worst case of memory: both outputs that full.
 
 mod acks;
+mod aliases;
 mod flow;
 mod publish;
 mod subscribe;
@@ -44,6 +45,7 @@ use crate::mapping::Mapping;
 use crate::output::{Output, Outputs};
 use crate::side::{PerSide, Side};
 
+use aliases::{Given, Taken};
 use flow::Flow;
 use subscribe::Subscribing;
 use sweep::Sweep;
@@ -163,6 +165,10 @@ pub struct Relay {
     /// By the end that the messages come from.
     flows: PerSide<Flow>,
     watches: PerSide<Watch>,
+    /// Topic aliases, by the end that is sent them.
+    aliases_given: PerSide<Given>,
+    /// By the end that sets them.
+    aliases_taken: PerSide<Taken>,
     subscribing: PerSide<Subscribing>,
     sweep: Option<Sweep>,
     tells_origin: bool,
@@ -187,6 +193,8 @@ impl Relay {
         let watch = |side| Watch::new(side, peers[side].keep_alive_s, ack_timeout_ms, now_ms);
         let mut relay = Self {
             watches: PerSide::from_fn(watch),
+            aliases_given: PerSide::from_fn(|side| Given::new(peers[side].topic_aliases_out)),
+            aliases_taken: PerSide::from_fn(|side| Taken::new(peers[side].topic_aliases_in)),
             mapping,
             peers,
             flows: PerSide::default(),

@@ -109,6 +109,8 @@ fn config(qos: u8) -> BridgeConfig {
         variables: Default::default(),
         compression: Default::default(),
         compression_level: 3,
+        batch_delay_ms: 0,
+        topic_alias_max: 100,
         reconnect_min_ms: 10,
         reconnect_max_ms: 60_000,
         ack_timeout_s: 60,
@@ -301,6 +303,23 @@ async fn missing_acknowledgements_are_noticed_before_the_keep_alive() {
     until("noticed", || bench.last_error() == words).await;
     bench.brokers.remote.set_silent(false);
     until("acknowledged", || bench.is_idle()).await;
+    bench.stop().await;
+}
+
+/// Time stands still in this test while anything can be done.
+#[tokio::test(start_paused = true)]
+async fn what_goes_out_is_gathered_for_the_time_that_was_asked_for() {
+    let config = BridgeConfig { batch_delay_ms: 2000, ack_timeout_s: 1, ..config(1) };
+    let bench = Bench::started(config).await;
+    until("settled", || bench.is_idle()).await;
+    let start = tokio::time::Instant::now();
+    bench.publish(Side::Local, QoS::AtMostOnce, "first");
+    bench.publish(Side::Local, QoS::AtLeastOnce, "second");
+    until("arrived", || bench.payloads(Side::Remote) == ["first", "second"]).await;
+    let took_ms = start.elapsed().as_millis();
+    assert!((2000..2500).contains(&took_ms), "{took_ms} ms");
+    until("acknowledged", || bench.is_idle()).await;
+    assert_eq!(bench.last_error(), "", "what is held back is not late");
     bench.stop().await;
 }
 

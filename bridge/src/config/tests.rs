@@ -95,6 +95,10 @@ fn bounds_of_numbers() {
     let config = BridgeConfig { reconnect_min_ms: 2000, reconnect_max_ms: 1999, ..smallest() };
     let invalid = config.validate().expect_err("the maximum is below the minimum");
     assert_eq!(invalid.to_string(), "reconnect_max_ms = \"1999\": expected 2000 to 86400000");
+    let late = BridgeConfig { keep_alive_s: 10, batch_delay_ms: 5001, ..smallest() };
+    assert_eq!(wrong_key(&late), "batch_delay_ms");
+    assert_eq!(BridgeConfig { batch_delay_ms: 5000, ..late }.validate(), Ok(()));
+    assert_eq!(wrong_key(&BridgeConfig { topic_alias_max: 1001, ..smallest() }), "topic_alias_max");
     assert_eq!(wrong_key(&BridgeConfig { ack_timeout_s: 0, ..smallest() }), "ack_timeout_s");
     let config = BridgeConfig { packet_bytes_max: 1023, ..smallest() };
     assert_eq!(wrong_key(&config), "packet_bytes_max");

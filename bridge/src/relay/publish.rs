@@ -2,7 +2,7 @@
 
 use outpost_protocol::{Packet, Properties, Property, PubAck, PubRec, Publish, QoS, ReasonCode};
 
-use super::{OUTPUT_BYTES_SOFT, Relay, protocol_error, put};
+use super::{OUTPUT_BYTES_SOFT, Relay, aliases, protocol_error, put};
 use crate::config::RetainRule;
 use crate::link_error::LinkError;
 use crate::mapping::Rule;
@@ -18,23 +18,34 @@ impl Relay {
         now_ms: u64,
         out: &mut Outputs,
     ) -> Result<(), LinkError> {
-        if publish.topic.is_empty() || publish.properties.topic_alias().is_some() {
-            return Err(protocol_error(from, "a topic alias, although none is allowed"));
-        }
+        let Some(alias) = publish.properties.topic_alias() else {
+            if publish.topic.is_empty() {
+                return Err(protocol_error(from, "a message without a topic"));
+            }
+            self.take(from, publish, now_ms, out);
+            return Ok(());
+        };
+        let topic = self.aliases_taken[from].resolve(alias, publish.topic);
+        let topic = topic.ok_or_else(|| protocol_error(from, "a topic alias that is none"))?;
+        self.take(from, &Publish { topic: &topic, ..publish.clone() }, now_ms, out);
+        Ok(())
+    }
+
+    /// Takes a message whose topic is known.
+    fn take(&mut self, from: Side, publish: &Publish<'_>, now_ms: u64, out: &mut Outputs) {
         let rule = self.mapping.map(from, publish.topic, &mut self.mapped);
         let Some(retain) = rule.map(Rule::retain) else {
             self.counts.unmapped[from] += 1;
             self.answer(from, publish, ReasonCode::NoMatchingSubscribers, out);
-            return Ok(());
+            return;
         };
         let retain = publish.retain && retain == RetainRule::Keep;
         let publish = &Publish { retain, ..publish.clone() };
         if publish.qos == QoS::AtMostOnce && out[from.other()].len() > OUTPUT_BYTES_SOFT {
             self.counts.dropped[from] += 1;
-            return Ok(());
+            return;
         }
         self.forward(from, publish, now_ms, out);
-        Ok(())
     }
 
     fn forward(&mut self, from: Side, publish: &Publish<'_>, now_ms: u64, out: &mut Outputs) {
@@ -48,7 +59,7 @@ impl Relay {
             (_, None) => Told::NoNumber,
             _ => Told::All,
         };
-        let forwarded = Publish {
+        let mut forwarded = Publish {
             dup: publish.dup && acknowledged,
             qos,
             // [MQTT-3.2.2-14]
@@ -59,15 +70,25 @@ impl Relay {
             payload: publish.payload,
         };
         // [MQTT-3.2.2-15]
-        let fits = |len: &usize| u32::try_from(*len).is_ok_and(|len| len <= peer.packet_bytes_max);
-        let len = forwarded.encoded_len(peer.version).ok().filter(fits);
+        let fits = |len: usize| u32::try_from(len).is_ok_and(|len| len <= peer.packet_bytes_max);
+        let len = forwarded.encoded_len(peer.version).ok().filter(|&len| fits(len));
         let Some(len) = len else {
             self.refused(from, publish.topic.into(), ReasonCode::PacketTooLarge, now_ms);
             self.answer(from, publish, ReasonCode::ImplementationSpecificError, out);
             return;
         };
-        self.counts.bytes[from] += len as u64;
+        let property;
+        if fits(len + aliases::BYTES_MAX)
+            && let Some(alias) = self.aliases_given[to].give(&self.mapped)
+        {
+            property = [Property::TopicAlias(alias.number)];
+            let encoded = forwarded.properties.as_encoded();
+            forwarded.properties = Properties::encoded_and_list(encoded, &property);
+            forwarded.topic = if alias.is_known { "" } else { &self.mapped };
+        }
+        let before = out[to].len();
         put(Packet::Publish(forwarded), peer, &mut out[to]);
+        self.counts.bytes[from] += (out[to].len() - before) as u64;
         self.note_forwarded(from, publish, qos, now_ms, out);
     }
 
@@ -127,8 +148,9 @@ fn forwarded_properties<'a>(
     told: Told,
     scratch: &'a mut Output,
 ) -> Properties<'a> {
-    let is_local =
-        |property: &Property<'_>| matches!(property, Property::SubscriptionIdentifier(_));
+    let is_local = |property: &Property<'_>| {
+        matches!(property, Property::SubscriptionIdentifier(_) | Property::TopicAlias(_))
+    };
     let changes =
         |property: Property<'_>| is_local(&property) || told != Told::All && is_origin(&property);
     if properties.is_empty() || !properties.iter().any(changes) {

@@ -1,6 +1,7 @@
 //! The relay between two model brokers, without sockets or clocks: every packet is moved by the
 //! test, so that the link can be cut between any two of them.
 
+mod aliases;
 mod cuts;
 mod limits;
 mod rules;
@@ -89,6 +90,7 @@ impl World {
             keep_alive_s: 60,
             receive_maximum,
             packet_bytes_max: 1 << 20,
+            topic_alias_max: if side == Side::Remote { 2 } else { 0 },
             features: Default::default(),
         };
         let mut connect = Output::default();

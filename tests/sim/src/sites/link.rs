@@ -101,6 +101,7 @@ impl Link {
             keep_alive_s: KEEP_ALIVE_S,
             receive_maximum: receive_maximum.min(self.inflight_max),
             packet_bytes_max: PACKET_BYTES_MAX,
+            topic_alias_max: 3,
             features: Default::default(),
         }
     }
