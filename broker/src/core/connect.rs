@@ -444,6 +444,7 @@ impl Broker {
             user_name: connection.peer.user_name.clone(),
             level: connection.version.level(),
             session_present,
+            is_compressed: connection.bridge.is_some_and(|features| features.zstd),
         };
         self.push_event(event);
     }

@@ -19,6 +19,8 @@ pub enum Event {
         level: u8,
         /// A session was resumed.
         session_present: bool,
+        /// Both directions are zstd streams from now on.
+        is_compressed: bool,
     },
     /// A CONNECT was refused.
     Refused {

@@ -264,10 +264,22 @@ impl LoadSource for Shared {
 
 fn log(event: Event) {
     match event {
-        Event::Connected { client_id, address, user_name, level, session_present } => {
+        Event::Connected {
+            client_id,
+            address,
+            user_name,
+            level,
+            session_present,
+            is_compressed,
+        } => {
             let user = user_name.as_deref();
             let version = version(level);
-            info!(client = %client_id, %address, user, version, session_present, "client connected");
+            // Said of those alone that can be: other clients have enough to read.
+            let compressed = is_compressed.then_some(true);
+            info!(
+                client = %client_id, %address, user, version, session_present, compressed,
+                "client connected"
+            );
         }
         Event::Refused { client_id, address, reason, why } => {
             warn!(client = %client_id, %address, %reason, why, "client refused");
