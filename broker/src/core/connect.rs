@@ -162,7 +162,15 @@ impl Broker {
             .filter_map(|(key, _)| SessionKey::try_from(key).ok())
             .collect();
         for key in gone {
-            self.end_session(now, key);
+            // Its link has ended, but perhaps nobody has heard that yet.
+            if let Some(id) = self.sessions[key as usize].connection {
+                self.close(id, ReasonCode::AdministrativeAction, "this bridge is no more");
+                self.detach(now, id, End::Normal);
+            }
+            // The end of its connection may have been its own end.
+            if self.sessions.get(key as usize).is_some_and(|session| !session.has_ended) {
+                self.end_session(now, key);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::bed::{Bed, QOS_1, publish, v5};
 use crate::core::change::Seq;
 use crate::core::limits::{Limits, QueueClass, QueueFull, QueuePolicy};
 use crate::core::queue::HeadSize;
-use crate::core::{CommitPolicy, Settings};
+use crate::core::{CommitPolicy, Handled, Peer, Settings};
 
 /// More than the head of a queue, and more than two loads.
 const MANY: usize = 3 * HEAD_MESSAGES;
@@ -379,4 +379,19 @@ fn an_internal_session_that_has_ended_goes_on_giving_away_its_shared_messages() 
     bed.broker.end_internal_sessions_except(bed.now, &[]);
     bed.holds_loads = false;
     assert_eq!(bed.drain(other), numbers(0..10));
+}
+
+/// A bridge that is taken out while the broker runs: its link has ended, and its connection has not
+/// said so yet.
+#[test]
+fn an_internal_session_ends_under_its_connection() {
+    let mut bed = roomy();
+    let peer = Peer { address: "bridge".into(), user_name: None, is_internal: true };
+    bed.broker.prepare_internal_session(bed.now, "bridge", &[]);
+    let id = bed.broker.handle_connect(bed.now, peer, &v5("bridge"), &[]);
+    bed.commit();
+    bed.broker.end_internal_sessions_except(bed.now, &[]);
+    assert!(bed.broker.is_closed(id));
+    assert_eq!(bed.broker.handle_packet(bed.now, id, &Packet::PingReq), Handled::Closed);
+    bed.broker.handle_closed(bed.now, id);
 }
