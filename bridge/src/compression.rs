@@ -231,6 +231,7 @@ fn first_packet_len(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -369,6 +370,79 @@ mod tests {
             let mut got = [0; 9];
             server.read_exact(&mut got).await.unwrap();
             assert_eq!(&got, b"something");
+        }
+    }
+
+    /// Reads to the end, and no more than is possible of so few bytes.
+    fn read_all(bytes: Vec<u8>) -> io::Result<usize> {
+        const BLOCK_BYTES_MAX: usize = 1 << 17;
+        let most = bytes.len() * BLOCK_BYTES_MAX;
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        runtime.block_on(async {
+            let mut server = Compressed::for_server(tokio::io::empty(), bytes);
+            let (mut total, mut chunk) = (0, vec![0; 1 << 16]);
+            loop {
+                let read = server.read(&mut chunk).await?;
+                total += read;
+                assert!(total <= most);
+                if read == 0 {
+                    return Ok(total);
+                }
+            }
+        })
+    }
+
+    fn compressed(text: &[u8]) -> Vec<u8> {
+        let mut client = Compressed::new((), Vec::new(), DEFAULT_LEVEL);
+        client.encode(text).unwrap();
+        client.flush_block().unwrap();
+        client.output
+    }
+
+    proptest! {
+        /// What is no zstd, or is none behind its first bytes, comes to an end.
+        #[test]
+        fn hostile_bytes_end_in_an_error_or_an_end(
+            is_begun in any::<bool>(),
+            tail in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let mut bytes = if is_begun { compressed(b"plant/boiler/1") } else { Vec::new() };
+            bytes.extend(tail);
+            let _ = read_all(bytes);
+        }
+
+        /// Likewise where single bytes are changed on their way.
+        #[test]
+        fn changed_bytes_end_in_an_error_or_an_end(at in any::<prop::sample::Index>(), to: u8) {
+            let text: String = (0..40).map(telemetry).collect();
+            let mut bytes = compressed(text.as_bytes());
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            let _ = read_all(bytes);
+        }
+
+        /// Whatever is written and however it is cut into writes and flushes.
+        #[test]
+        fn what_is_written_is_read(
+            writes in prop::collection::vec((prop::collection::vec(0..4_u8, 0..3000), any::<bool>()), 0..20),
+        ) {
+            let mut client = Compressed::new((), Vec::new(), DEFAULT_LEVEL);
+            for (write, is_flushed) in &writes {
+                client.encode(write).unwrap();
+                if *is_flushed {
+                    client.flush_block().unwrap();
+                }
+            }
+            client.flush_block().unwrap();
+            let sum: usize = writes.iter().map(|(write, _)| write.len()).sum();
+            let mut server = Compressed::for_server((), client.output);
+            let (mut got, mut chunk) = (Vec::new(), [0; 777]);
+            while got.len() < sum {
+                let read = server.decode(&mut chunk).unwrap();
+                prop_assert!(read > 0);
+                got.extend_from_slice(&chunk[..read]);
+            }
+            prop_assert_eq!(got, writes.into_iter().flat_map(|(write, _)| write).collect::<Vec<u8>>());
         }
     }
 }
