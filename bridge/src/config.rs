@@ -22,6 +22,16 @@ pub struct BridgeConfig {
     /// Where the remote broker listens: `host:port`, `192.0.2.1:1883` or `[2001:db8::1]:1883`. A
     /// name is looked up anew for each connection.
     pub address: String,
+    /// Further addresses, up to 15, for when that one cannot be reached.
+    #[serde(default)]
+    pub fallback_addresses: Vec<String>,
+    /// Which of several addresses is used.
+    #[serde(default)]
+    pub address_policy: AddressPolicy,
+    /// Seconds for which the first address has to be reachable again before a link by another one is
+    /// given up for it, 3 to 86400.
+    #[serde(default = "default_failback_after_s")]
+    pub failback_after_s: u32,
     /// The client identifier at both brokers; `outpost-<name>` where it is not given. The sessions
     /// belong to it: a new identifier leaves the old sessions, with what waits in them, behind.
     #[serde(default)]
@@ -105,6 +115,17 @@ pub enum RemoteVersion {
     /// MQTT 3.1.1.
     #[serde(rename = "3.1.1")]
     V311,
+}
+
+/// Which of several addresses is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddressPolicy {
+    /// The first that can be reached, and the very first again as soon as it is stable.
+    #[default]
+    Failover,
+    /// Each link by the next one.
+    RoundRobin,
 }
 
 /// What is done to the bytes between two Outposts.
@@ -291,7 +312,7 @@ impl BridgeConfig {
     /// The host of `address`, without the brackets of an IPv6 address; `None` where `address` is
     /// not valid.
     pub fn host(&self) -> Option<&str> {
-        split_address(&self.address).map(|(host, _)| host)
+        host_of(&self.address)
     }
 
     /// The port of `address`; `None` where `address` is not valid.
@@ -313,6 +334,16 @@ impl BridgeConfig {
             &self.address,
             "host:port, with an IPv6 address in brackets and a port of 1 to 65535",
         )?;
+        require_range("fallback_addresses", self.fallback_addresses.len() as u64, 0, 15)?;
+        for address in &self.fallback_addresses {
+            require(
+                split_address(address).is_some(),
+                "fallback_addresses",
+                address,
+                "host:port, with an IPv6 address in brackets and a port of 1 to 65535",
+            )?;
+        }
+        require_range("failback_after_s", self.failback_after_s.into(), 3, 86_400)?;
         if let Some(client_id) = &self.client_id {
             require(
                 (1..=256).contains(&client_id.len()) && !client_id.contains('\0'),
@@ -505,6 +536,11 @@ fn is_filter(text: &str) -> bool {
     TopicFilter::new(text).is_ok()
 }
 
+/// The host of an address, without the brackets of an IPv6 address.
+pub(crate) fn host_of(address: &str) -> Option<&str> {
+    split_address(address).map(|(host, _)| host)
+}
+
 fn split_address(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let bare = match host.strip_prefix('[') {
@@ -560,6 +596,10 @@ fn default_topic_alias_max() -> u16 {
 /// A broker must hear from the bridge in time, what is held back included.
 pub(crate) fn longest_batch_delay_ms(keep_alive_s: u16) -> u64 {
     (u64::from(keep_alive_s) * 500).min(60_000)
+}
+
+fn default_failback_after_s() -> u32 {
+    60
 }
 
 fn default_compression_level() -> i32 {

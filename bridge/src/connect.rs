@@ -16,7 +16,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::config::{BridgeConfig, TlsConfig};
+use crate::addresses::Addresses;
+use crate::config::{BridgeConfig, TlsConfig, host_of};
 use crate::link_error::{LinkError, Phase};
 
 /// Looking up a name, one TCP connect, and the TLS handshake may each take this long.
@@ -43,6 +44,19 @@ pub trait Connector: Send {
     /// # Errors
     /// [`LinkError::Transport`] or [`LinkError::TimedOut`], with the step that failed.
     fn connect(&mut self) -> Connecting<'_>;
+
+    /// The address of the last connection, where it is not that of the configuration.
+    fn address(&self) -> Option<&str> {
+        None
+    }
+
+    /// A link by the last connection has ended.
+    fn link_ended(&mut self) {}
+
+    /// Makes connections to an address that is preferred to the one in use.
+    fn preferred(&mut self) -> Option<&mut dyn Connector> {
+        None
+    }
 }
 
 /// The connector to the remote broker that a configuration asks for.
@@ -50,11 +64,21 @@ pub trait Connector: Send {
 /// # Errors
 /// A TLS file that cannot be used, with its name.
 pub fn remote_connector(config: &BridgeConfig) -> Result<Box<dyn Connector>, LinkError> {
-    let tcp = TcpConnector::new(&config.address);
+    if config.fallback_addresses.is_empty() {
+        return connector_to(&config.address, config);
+    }
+    let addresses = std::iter::once(&config.address).chain(&config.fallback_addresses);
+    let each = addresses.map(|address| Ok((address.clone(), connector_to(address, config)?)));
+    let each = each.collect::<Result<_, LinkError>>()?;
+    Ok(Box::new(Addresses::new(config.address_policy, each)))
+}
+
+fn connector_to(address: &str, config: &BridgeConfig) -> Result<Box<dyn Connector>, LinkError> {
+    let tcp = TcpConnector::new(address);
     match &config.tls {
         None => Ok(Box::new(tcp)),
         Some(tls) => {
-            let host = config.host().unwrap_or(&config.address);
+            let host = host_of(address).unwrap_or(address);
             let server_name = tls.server_name.as_deref().unwrap_or(host);
             Ok(Box::new(TlsConnector::new(tcp, tls, server_name)?))
         }

@@ -11,6 +11,7 @@ use outpost_protocol::{Packet, ProtocolVersion, ReasonCode};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::addresses::preferred_is_back;
 use crate::backoff::Backoff;
 use crate::config::{BridgeConfig, Compression, RemoteVersion, Secret, longest_batch_delay_ms};
 use crate::connect::{BoxedStream, Connector};
@@ -145,11 +146,14 @@ impl Driver {
             Ok(link) => link,
             Err(error) => return Some(error),
         };
+        let failback_after = Duration::from_secs(self.config.failback_after_s.into());
         let ended = tokio::select! {
             biased;
             () = shutdown.as_mut() => None,
             error = link.run(|relay| self.observe(relay)) => Some(error),
+            () = preferred_is_back(remote, failback_after) => Some(LinkError::FailBack),
         };
+        remote.link_ended();
         self.note_sweep(&link.relay);
         self.counts_before = add(&self.counts_before, link.relay.counts());
         link.close(ended.as_ref().and_then(LinkError::broken_side)).await;
@@ -163,6 +167,9 @@ impl Driver {
         remote: &mut dyn Connector,
     ) -> Result<Link, LinkError> {
         let (mut remote_end, remote_peer, announced) = self.open_remote(remote).await?;
+        if let Some(address) = remote.address() {
+            self.status.with(|snapshot| address.clone_into(&mut snapshot.address));
+        }
         if remote_peer.peering.is_some_and(|peering| peering.features.zstd) {
             remote_end = remote_end.compress(self.config.compression_level);
         }
@@ -406,6 +413,10 @@ impl Driver {
     fn handle_end(&mut self, error: &LinkError) -> Duration {
         let up_ms = self.link_up_ms.take();
         if *error == LinkError::LimitsLearned {
+            return Duration::ZERO;
+        }
+        if *error == LinkError::FailBack {
+            info!(bridge = self.config.name, address = self.config.address, "{error}");
             return Duration::ZERO;
         }
         if up_ms.is_some_and(|up_ms| self.clock.now_ms() >= up_ms + STOOD_MS) {

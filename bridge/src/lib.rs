@@ -41,6 +41,7 @@
 //! - `direction = "both"` relies on no-local: a 3.1.1 broker that does not know the bridge bit sends
 //!   messages back, and they go round.
 
+mod addresses;
 pub mod backoff;
 pub mod compression;
 pub mod config;

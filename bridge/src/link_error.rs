@@ -97,6 +97,9 @@ pub enum LinkError {
     /// More waits to be written than the bridge keeps in memory.
     #[error("{0} takes bytes too slowly while both brokers wait to send")]
     Overflow(Side),
+    /// The preferred address can be reached again.
+    #[error("the first address can be reached again")]
+    FailBack,
     /// The local broker allows less than was announced to the remote one; the next attempt knows.
     #[error("the local broker's limits were not known yet")]
     LimitsLearned,
@@ -125,6 +128,7 @@ impl LinkError {
             LinkError::Busy { .. } => "busy",
             LinkError::Overflow(_) => "overflow",
             LinkError::LimitsLearned => "limits",
+            LinkError::FailBack => "failback",
         }
     }
 
