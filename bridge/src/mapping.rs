@@ -79,6 +79,11 @@ impl Mapping {
         })
     }
 
+    /// The first rule that fits a topic and does not take it.
+    pub fn excluded_by(&self, from: Side, topic: &str) -> Option<&Rule> {
+        self.rules[from].iter().find(|rule| rule.fits(topic))
+    }
+
     /// Whether a topic goes over the bridge.
     pub fn takes(&self, from: Side, topic: &str) -> bool {
         self.map(from, topic, &mut String::new()).is_some()
@@ -313,6 +318,8 @@ mod tests {
         let local = |topic| mapped(&mapping, Side::Local, topic);
         assert_eq!(local("plant/x").as_deref(), Some("site7/x"));
         assert_eq!(local("plant/debug/x"), None);
+        let excluding = mapping.excluded_by(Side::Local, "plant/debug/x").map(Rule::index);
+        assert_eq!((excluding, mapping.excluded_by(Side::Local, "x").is_none()), (Some(0), true));
         assert_eq!(local("plant/x/raw"), None);
         assert_eq!(local("plant/debug/important").as_deref(), Some("plant/debug/important"));
         assert_eq!(mapped(&mapping, Side::Remote, "site7/debug/x"), None);

@@ -1,5 +1,6 @@
 //! What becomes of a topic, in words.
 
+use outpost_bridge::config::RetainRule;
 use outpost_bridge::mapping::Mapping;
 use outpost_bridge::side::Side;
 
@@ -41,9 +42,26 @@ impl Bridges {
 fn words(mapping: &Mapping, from: Side, topic: &str) -> String {
     let mut mapped = String::new();
     match mapping.map(from, topic, &mut mapped) {
-        Some(_) => {
-            format!("\"{topic}\" of the {from} becomes \"{mapped}\" at the {}", from.other())
+        Some(rule) => {
+            let (table, filter, qos) = (rule.index() + 1, rule.filter(), rule.qos() as u8);
+            let retain = match rule.retain() {
+                RetainRule::Keep => "",
+                RetainRule::Clear => ", not retained there",
+            };
+            format!(
+                "\"{topic}\" of the {from} becomes \"{mapped}\" at the {}, by topic table {table} \
+                 (\"{filter}\"), with QoS {qos} at the most{retain}",
+                from.other()
+            )
         }
-        None => format!("\"{topic}\" of the {from} does not go over: no rule takes it"),
+        None => match mapping.excluded_by(from, topic) {
+            Some(rule) => format!(
+                "\"{topic}\" of the {from} does not go over: topic table {} (\"{}\") excludes it, and no \
+                 later one takes it",
+                rule.index() + 1,
+                rule.filter()
+            ),
+            None => format!("\"{topic}\" of the {from} does not go over: no topic table fits it"),
+        },
     }
 }

@@ -133,7 +133,7 @@ pub struct Limits {
     /// Other brokers whose messages are remembered, so that none is taken twice. Worst case: 16 KiB
     /// each. The one that was silent for longest makes room for a new one.
     pub bridge_origins_max: u32,
-    /// Connections of other Outposts' bridges that are compressed. Worst case: about 1 MiB each. One more
+    /// Connections of other Outposts' bridges that are compressed. Worst case: 1.5 MiB each. One more
     /// gets plain MQTT.
     pub compressed_connections_max: u32,
 }
@@ -182,7 +182,7 @@ impl Default for Limits {
             queue_full_wait_ms: 60_000,
             bridge_hops_max: 8,
             bridge_origins_max: 1_000,
-            compressed_connections_max: 1_000,
+            compressed_connections_max: 200,
         }
     }
 }

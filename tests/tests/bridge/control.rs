@@ -105,6 +105,7 @@ fn status_backlog_pause_resume_and_drain() {
     assert_eq!(wrong.errors, "outpost: there is no bridge \"down\"; there are: up\n");
     let explained = bridge(&gateway, &["explain", "t/7", "--from", "local"]);
     assert!(explained.text().contains("far/t/7"), "{}", explained.text());
+    assert!(explained.text().contains("by topic table 1"), "{}", explained.text());
 }
 
 #[test]

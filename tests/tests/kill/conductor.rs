@@ -61,6 +61,10 @@ impl Conductor<'_> {
         fs::create_dir_all(&found).expect("create a directory");
         for entry in fs::read_dir(&data).expect("the data directory is there") {
             let entry = entry.expect("it can be listed");
+            // The control socket of the broker that was killed is there, too.
+            if !entry.file_type().expect("it can be looked at").is_file() {
+                continue;
+            }
             fs::copy(entry.path(), found.join(entry.file_name())).expect("copy the data");
         }
     }
