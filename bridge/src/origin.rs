@@ -15,7 +15,7 @@ use std::fmt;
 use outpost_protocol::{Properties, Property};
 
 use crate::output::Output;
-use crate::peering::NodeId;
+use crate::peering::{NodeId, user_property};
 
 /// The key of the property.
 pub const KEY: &str = "outpost-origin";
@@ -40,13 +40,7 @@ pub struct Origin {
 impl Origin {
     /// What the property of a message says; none where it has none, or one that makes no sense.
     pub fn of(properties: &Properties<'_>) -> Option<Self> {
-        if properties.is_empty() {
-            return None;
-        }
-        properties.iter().find_map(|property| match property {
-            Property::UserProperty(KEY, value) => Self::parse(value),
-            _ => None,
-        })
+        user_property(properties, KEY).find_map(Self::parse)
     }
 
     /// The value of the property, strictly as it is written.

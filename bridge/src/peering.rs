@@ -33,6 +33,17 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// The values of the user properties with this key.
+pub(crate) fn user_property<'a>(
+    properties: &Properties<'a>,
+    key: &'static str,
+) -> impl Iterator<Item = &'a str> {
+    properties.iter().filter_map(move |property| match property {
+        Property::UserProperty(known, value) if known == key => Some(value),
+        _ => None,
+    })
+}
+
 /// What one end of a bridge says to the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peering {
@@ -61,13 +72,7 @@ impl Features {
 impl Peering {
     /// What the properties of CONNECT or CONNACK say; none where the other end is no Outpost.
     pub fn of(properties: &Properties<'_>) -> Option<Self> {
-        if properties.is_empty() {
-            return None;
-        }
-        properties.iter().find_map(|property| match property {
-            Property::UserProperty(KEY, value) => Self::parse(value),
-            _ => None,
-        })
+        user_property(properties, KEY).find_map(Self::parse)
     }
 
     /// The value of the property.
