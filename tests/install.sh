@@ -13,6 +13,7 @@ command -v mosquitto_pub >/dev/null || missing="$missing mosquitto-clients"
 command -v node >/dev/null || missing="$missing nodejs"
 command -v npm >/dev/null || missing="$missing npm"
 command -v python3 >/dev/null || missing="$missing python3"
+command -v ip >/dev/null && command -v tc >/dev/null || missing="$missing iproute2"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
     as_root=""

@@ -156,6 +156,10 @@ pub struct TlsConfig {
     /// is not given.
     #[serde(default)]
     pub server_name: Option<String>,
+    /// Protocols to name in the handshake (ALPN), up to 8 of 1 to 255 bytes: cloud brokers that listen on
+    /// port 443 ask for one, such as `mqtt` or `x-amzn-mqtt-ca`.
+    #[serde(default)]
+    pub alpn: Vec<String>,
 }
 
 /// One rule of what is forwarded. The local topic is `local_prefix` + name, the remote one
@@ -439,6 +443,11 @@ impl TlsConfig {
             "",
             "the certificate that belongs to key_file",
         )?;
+        require_range("tls.alpn", self.alpn.len() as u64, 0, 8)?;
+        for protocol in &self.alpn {
+            let is_fine = (1..=255).contains(&protocol.len());
+            require(is_fine, "tls.alpn", protocol, "names of 1 to 255 bytes")?;
+        }
         let server_name = self.server_name.as_deref();
         require(server_name != Some(""), "tls.server_name", "", "a host name or an IP address")
     }

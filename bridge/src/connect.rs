@@ -188,14 +188,18 @@ fn client_config(config: &TlsConfig) -> Result<ClientConfig, LinkError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| tls_error(error.to_string()))?
         .with_root_certificates(roots);
-    let (Some(cert_file), Some(key_file)) = (&config.cert_file, &config.key_file) else {
-        return Ok(builder.with_no_client_auth());
+    let mut client = match (&config.cert_file, &config.key_file) {
+        (Some(cert_file), Some(key_file)) => {
+            let key = PrivateKeyDer::from_pem_file(Path::new(key_file))
+                .map_err(|error| tls_error(format!("{key_file}: {error}")))?;
+            builder
+                .with_client_auth_cert(certificates(cert_file)?, key)
+                .map_err(|error| tls_error(format!("{cert_file} and {key_file}: {error}")))?
+        }
+        _ => builder.with_no_client_auth(),
     };
-    let key = PrivateKeyDer::from_pem_file(Path::new(key_file))
-        .map_err(|error| tls_error(format!("{key_file}: {error}")))?;
-    builder
-        .with_client_auth_cert(certificates(cert_file)?, key)
-        .map_err(|error| tls_error(format!("{cert_file} and {key_file}: {error}")))
+    client.alpn_protocols = config.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+    Ok(client)
 }
 
 fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, LinkError> {

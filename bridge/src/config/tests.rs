@@ -120,6 +120,7 @@ fn certificate_and_key_go_together() {
             cert_file: cert.map(Into::into),
             key_file: key.map(Into::into),
             server_name: None,
+            alpn: Vec::new(),
         }),
         ..smallest()
     };

@@ -68,12 +68,13 @@ impl Files {
                 .build()
                 .expect("an authority");
         let key = PrivateKeyDer::from_pem_file(self.path("localhost.key")).expect("a key");
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![certificate(&self.path("localhost.pem"))], key)
             .expect("a pair");
+        config.alpn_protocols = vec![b"mqtt".to_vec()];
         TlsAcceptor::from(Arc::new(config))
     }
 }
@@ -112,6 +113,7 @@ async fn messages_go_over_tls_with_a_client_certificate() {
             cert_file: Some(files.text("gateway.pem")),
             key_file: Some(files.text("gateway.key")),
             server_name: Some("localhost".into()),
+            alpn: vec!["mqtt".into()],
         },
     );
     let remote = remote_connector(&config).expect("usable files");
@@ -148,6 +150,23 @@ async fn a_server_that_another_authority_vouches_for_is_refused() {
 }
 
 #[tokio::test]
+async fn a_server_that_speaks_no_such_protocol_refuses() {
+    let files = Files::make();
+    let brokers = models(ProtocolVersion::V5);
+    let port = listen(brokers.remote, files.acceptor()).await;
+    let tls = TlsConfig {
+        ca_file: files.text("ca.pem"),
+        server_name: Some("localhost".into()),
+        alpn: vec!["another".into()],
+        ..TlsConfig::default()
+    };
+    let mut connector = remote_connector(&with_tls(port, tls)).expect("usable files");
+    let error = connector.connect().await.err().expect("it is refused");
+    let LinkError::Transport { phase: Phase::Tls, what } = error else { panic!("{error}") };
+    assert!(what.to_lowercase().contains("protocol"), "{what}");
+}
+
+#[tokio::test]
 async fn a_server_with_another_name_is_refused() {
     let files = Files::make();
     let brokers = models(ProtocolVersion::V5);
@@ -169,6 +188,7 @@ fn files_that_cannot_be_used_are_named() {
             cert_file: key_file.map(|_| files.text("gateway.pem")),
             key_file: key_file.map(|key_file| files.text(key_file)),
             server_name: None,
+            alpn: Vec::new(),
         };
         let error = remote_connector(&with_tls(1, tls)).err().expect("no use");
         let named = files.text(key_file.unwrap_or(ca_file));
