@@ -21,7 +21,7 @@
 //!
 //! # Map
 //! - [`config`]: what the operator says. [`mapping`]: which topics go where, under which name;
-//!   [`template`]: names by captures.
+//!   [`template`]: names by captures; [`overlap`]: what two filters have in common.
 //! - [`relay`]: what becomes of each packet, the sweep after a lost session, keep-alive and time
 //!   limits, bounds of memory. [`backoff`], [`handshake`], [`output`]: its smaller companions. None
 //!   of these knows a clock, a socket or a random source.
@@ -57,6 +57,7 @@ pub mod mapping;
 mod model;
 pub mod origin;
 pub mod output;
+pub mod overlap;
 pub mod peering;
 pub mod rate;
 pub mod relay;
