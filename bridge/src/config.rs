@@ -1,4 +1,5 @@
-//! What the operator says about one bridge: `[[bridge]]` in the broker's configuration.
+//! What the operator says about one bridge: `[[bridge]]` in the broker's configuration, or in a file
+//! for bridges alone, with `[local]`.
 //!
 //! [`BridgeConfig`] is the form in the file; [`BridgeConfig::validate`] refuses what has no meaning
 //! and names key, value and what would be right. Nothing here looks at the network or at files.
@@ -6,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use outpost_protocol::TopicFilter;
+use outpost_protocol::{ProtocolVersion, TopicFilter};
 use serde::Deserialize;
 
 use crate::mapping::Mapping;
@@ -38,7 +39,7 @@ pub struct BridgeConfig {
     pub client_id: Option<String>,
     /// The MQTT version spoken with the remote broker.
     #[serde(default)]
-    pub version: RemoteVersion,
+    pub version: MqttVersion,
     /// The user name for the remote broker.
     #[serde(default)]
     pub user_name: Option<String>,
@@ -100,14 +101,39 @@ pub struct BridgeConfig {
     /// What is forwarded, 1 to [`TOPICS_MAX`] tables. The first that fits a topic decides.
     #[serde(default)]
     pub topic: Vec<TopicConfig>,
+    /// The local broker, where the bridge does not run inside it. Not a key of the bridge: the file has
+    /// one for all bridges.
+    #[serde(skip)]
+    pub local: Option<LocalConfig>,
+}
+
+/// A local broker of any make that is reached over the network: `[local]`. What it is to a bridge, the
+/// remote broker is, too: both sessions are called `client_id`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalConfig {
+    /// Where it listens, in the form of [`BridgeConfig::address`].
+    pub address: String,
+    /// The MQTT version spoken with it.
+    #[serde(default)]
+    pub version: MqttVersion,
+    /// The user name.
+    #[serde(default)]
+    pub user_name: Option<String>,
+    /// The password.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// TLS; plain TCP where it is not given.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
 }
 
 /// How many `topic` tables one bridge may have.
 pub const TOPICS_MAX: usize = 1000;
 
-/// The MQTT version spoken with the remote broker.
+/// The MQTT version spoken with a broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum RemoteVersion {
+pub enum MqttVersion {
     /// MQTT 5.0.
     #[default]
     #[serde(rename = "5")]
@@ -238,6 +264,15 @@ impl Secret {
     }
 }
 
+impl From<MqttVersion> for ProtocolVersion {
+    fn from(version: MqttVersion) -> Self {
+        match version {
+            MqttVersion::V5 => Self::V5,
+            MqttVersion::V311 => Self::V311,
+        }
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(hidden)")
@@ -332,20 +367,10 @@ impl BridgeConfig {
             &self.name,
             "1 to 64 characters of A-Z a-z 0-9 _ -",
         )?;
-        require(
-            split_address(&self.address).is_some(),
-            "address",
-            &self.address,
-            "host:port, with an IPv6 address in brackets and a port of 1 to 65535",
-        )?;
+        require_address("address", &self.address)?;
         require_range("fallback_addresses", self.fallback_addresses.len() as u64, 0, 15)?;
         for address in &self.fallback_addresses {
-            require(
-                split_address(address).is_some(),
-                "fallback_addresses",
-                address,
-                "host:port, with an IPv6 address in brackets and a port of 1 to 65535",
-            )?;
+            require_address("fallback_addresses", address)?;
         }
         require_range("failback_after_s", self.failback_after_s.into(), 3, 86_400)?;
         if let Some(client_id) = &self.client_id {
@@ -356,32 +381,7 @@ impl BridgeConfig {
                 "1 to 256 bytes without U+0000",
             )?;
         }
-        if let Some(user_name) = &self.user_name {
-            require(
-                user_name.len() <= MQTT_STRING_MAX && !user_name.contains('\0'),
-                "user_name",
-                user_name,
-                "up to 65535 bytes without U+0000",
-            )?;
-        }
-        self.validate_password()
-    }
-
-    fn validate_password(&self) -> Result<(), Invalid> {
-        let Some(password) = &self.password else { return Ok(()) };
-        require(
-            password.reveal().len() <= MQTT_STRING_MAX,
-            "password",
-            "(hidden)",
-            "up to 65535 bytes",
-        )?;
-        // [MQTT-3.1.2-22] of 3.1.1; MQTT 5.0 allows a password alone.
-        require(
-            self.user_name.is_some() || self.version == RemoteVersion::V5,
-            "password",
-            "(hidden)",
-            "a user_name beside it, because version = \"3.1.1\" has no password alone",
-        )
+        require_user(self.user_name.as_deref(), self.password.as_ref(), self.version)
     }
 
     fn validate_times_and_bounds(&self) -> Result<(), Invalid> {
@@ -425,6 +425,18 @@ impl BridgeConfig {
             })?;
         }
         Ok(())
+    }
+}
+
+impl LocalConfig {
+    /// Checks every value and what the values mean together.
+    ///
+    /// # Errors
+    /// The first value that cannot be used, in the order of the keys.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        require_address("address", &self.address)?;
+        require_user(self.user_name.as_deref(), self.password.as_ref(), self.version)?;
+        self.tls.as_ref().map_or(Ok(()), TlsConfig::validate)
     }
 }
 
@@ -567,6 +579,31 @@ fn require(holds: bool, key: &str, value: &str, expected: &str) -> Result<(), In
         return Ok(());
     }
     Err(Invalid { key: key.into(), value: value.into(), expected: expected.into() })
+}
+
+fn require_address(key: &str, address: &str) -> Result<(), Invalid> {
+    let expected = "host:port, with an IPv6 address in brackets and a port of 1 to 65535";
+    require(split_address(address).is_some(), key, address, expected)
+}
+
+fn require_user(
+    user_name: Option<&str>,
+    password: Option<&Secret>,
+    version: MqttVersion,
+) -> Result<(), Invalid> {
+    let is_fine = |name: &str| name.len() <= MQTT_STRING_MAX && !name.contains('\0');
+    let name = user_name.unwrap_or_default();
+    require(is_fine(name), "user_name", name, "up to 65535 bytes without U+0000")?;
+    let Some(password) = password else { return Ok(()) };
+    let is_fine = password.reveal().len() <= MQTT_STRING_MAX;
+    require(is_fine, "password", "(hidden)", "up to 65535 bytes")?;
+    // [MQTT-3.1.2-22] of 3.1.1; MQTT 5.0 allows a password alone.
+    require(
+        user_name.is_some() || version == MqttVersion::V5,
+        "password",
+        "(hidden)",
+        "a user_name beside it, because version = \"3.1.1\" has no password alone",
+    )
 }
 
 fn require_range(key: &str, value: u64, min: u64, max: u64) -> Result<(), Invalid> {

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::addresses::Addresses;
-use crate::config::{BridgeConfig, TlsConfig, host_of};
+use crate::config::{BridgeConfig, LocalConfig, TlsConfig, host_of};
 use crate::link_error::{LinkError, Phase};
 
 /// Looking up a name, one TCP connect, and the TLS handshake may each take this long.
@@ -65,17 +65,26 @@ pub trait Connector: Send {
 /// A TLS file that cannot be used, with its name.
 pub fn remote_connector(config: &BridgeConfig) -> Result<Box<dyn Connector>, LinkError> {
     if config.fallback_addresses.is_empty() {
-        return connector_to(&config.address, config);
+        return connector_to(&config.address, config.tls.as_ref());
     }
     let addresses = std::iter::once(&config.address).chain(&config.fallback_addresses);
-    let each = addresses.map(|address| Ok((address.clone(), connector_to(address, config)?)));
+    let each =
+        addresses.map(|address| Ok((address.clone(), connector_to(address, config.tls.as_ref())?)));
     let each = each.collect::<Result<_, LinkError>>()?;
     Ok(Box::new(Addresses::new(config.address_policy, each)))
 }
 
-fn connector_to(address: &str, config: &BridgeConfig) -> Result<Box<dyn Connector>, LinkError> {
+/// The connector to a local broker that is reached over the network.
+///
+/// # Errors
+/// A TLS file that cannot be used, with its name.
+pub fn local_connector(config: &LocalConfig) -> Result<Box<dyn Connector>, LinkError> {
+    connector_to(&config.address, config.tls.as_ref())
+}
+
+fn connector_to(address: &str, tls: Option<&TlsConfig>) -> Result<Box<dyn Connector>, LinkError> {
     let tcp = TcpConnector::new(address);
-    match &config.tls {
+    match tls {
         None => Ok(Box::new(tcp)),
         Some(tls) => {
             let host = host_of(address).unwrap_or(address);

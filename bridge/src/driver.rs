@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::addresses::preferred_is_back;
 use crate::backoff::Backoff;
-use crate::config::{BridgeConfig, Compression, RemoteVersion, Secret, longest_batch_delay_ms};
+use crate::config::{BridgeConfig, Compression, Secret, longest_batch_delay_ms};
 use crate::connect::{BoxedStream, Connector};
 use crate::end::MqttEnd;
 use crate::gather::Gather;
@@ -39,7 +39,7 @@ const STOOD_MS: u64 = 10_000;
 /// A sweep that was begun this often and not finished is given up.
 const SWEEPS_MAX: u32 = 3;
 
-/// A remote session that expires sooner may be gone after an ordinary failure of the link.
+/// A session that expires sooner may be gone after an ordinary failure of the link.
 const SHORT_EXPIRY_S: u32 = 86_400;
 
 /// The status shows no more problems of one link than this.
@@ -81,7 +81,7 @@ struct Driver {
     backoff: Backoff,
     clock: Clock,
     /// Whether to set the bridge bit towards a 3.1.1 broker.
-    bridge_bit: bool,
+    bridge_bit: PerSide<bool>,
     /// What the local broker said it takes: the remote one has to be told before.
     local_limits: Option<Limits>,
     /// Ends where this process has subscribed. Only asked for 3.1.1, where a repetition would bring
@@ -97,7 +97,7 @@ struct Driver {
     counts_before: Counts,
     link_up_ms: Option<u64>,
     logged: Option<LinkError>,
-    expiry_logged_s: Option<u32>,
+    expiry_logged_s: PerSide<Option<u32>>,
 }
 
 /// What a broker takes.
@@ -115,7 +115,7 @@ impl Driver {
             status,
             backoff: Backoff::new(config.reconnect_min_ms, config.reconnect_max_ms, seed),
             clock: Clock::start(),
-            bridge_bit: true,
+            bridge_bit: PerSide { local: true, remote: true },
             local_limits: None,
             subscribed: PerSide::default(),
             awaited: PerSide::default(),
@@ -123,7 +123,7 @@ impl Driver {
             sweeps: 0,
             link_up_ms: None,
             logged: None,
-            expiry_logged_s: None,
+            expiry_logged_s: PerSide::default(),
             config,
         }
     }
@@ -166,7 +166,12 @@ impl Driver {
         local: &mut dyn Connector,
         remote: &mut dyn Connector,
     ) -> Result<Link, LinkError> {
-        let (mut remote_end, remote_peer, announced) = self.open_remote(remote).await?;
+        if self.config.local.is_some() {
+            // While it is away, attempts are not to cost connections to the remote one.
+            connect(Side::Local, local).await?;
+        }
+        let announced = self.remote_request();
+        let (mut remote_end, remote_peer) = self.open_end(Side::Remote, remote, &announced).await?;
         if let Some(address) = remote.address() {
             self.status.with(|snapshot| address.clone_into(&mut snapshot.address));
         }
@@ -174,7 +179,7 @@ impl Driver {
             remote_end = remote_end.compress(self.config.compression_level);
         }
         let request = self.local_request(&remote_peer);
-        let (local_end, local_peer) = open(Side::Local, local, &request).await?;
+        let (local_end, local_peer) = self.open_end(Side::Local, local, &request).await?;
         self.learn_limits(&local_peer, &announced)?;
         let peers = PerSide { local: local_peer, remote: remote_peer };
         self.log_up(&peers);
@@ -190,44 +195,40 @@ impl Driver {
         Ok(Link { ends, outputs, relay, gather, clock: self.clock })
     }
 
-    async fn open_remote(
+    /// CONNECT and CONNACK; without the bridge bit for a 3.1.1 broker that does not know it.
+    async fn open_end(
         &mut self,
-        remote: &mut dyn Connector,
-    ) -> Result<(MqttEnd<BoxedStream>, Peer, Request), LinkError> {
-        let request = self.remote_request();
-        let opened = open(Side::Remote, remote, &request).await;
-        let (end, peer) = match opened {
+        side: Side,
+        connector: &mut dyn Connector,
+        request: &Request,
+    ) -> Result<(MqttEnd<BoxedStream>, Peer), LinkError> {
+        let opened = open(side, connector, request).await;
+        match opened {
             Err(LinkError::Refused { reason: ReasonCode::UnsupportedProtocolVersion, .. })
                 if request.bridge_bit =>
             {
-                self.bridge_bit = false;
-                let request = self.remote_request();
-                let (end, peer) = open(Side::Remote, remote, &request).await?;
-                return Ok((end, peer, request));
+                self.bridge_bit[side] = false;
+                open(side, connector, &Request { bridge_bit: false, ..request.clone() }).await
             }
             // Some brokers say nothing to a version that they do not know: try it the other way
             // next time.
             Err(error @ LinkError::Closed { connecting: true, .. }) => {
-                self.bridge_bit = !self.bridge_bit;
-                return Err(error);
+                self.bridge_bit[side] = !self.bridge_bit[side];
+                Err(error)
             }
-            other => other?,
-        };
-        Ok((end, peer, request))
+            other => other,
+        }
     }
 
     fn remote_request(&self) -> Request {
-        let version = match self.config.version {
-            RemoteVersion::V5 => ProtocolVersion::V5,
-            RemoteVersion::V311 => ProtocolVersion::V311,
-        };
+        let version = self.config.version.into();
         let limits = self.limits_towards(Side::Local, self.local_limits);
         Request {
             version,
-            bridge_bit: version == ProtocolVersion::V311 && self.bridge_bit,
+            bridge_bit: version == ProtocolVersion::V311 && self.bridge_bit.remote,
             client_id: self.config.client_id(),
             user_name: self.config.user_name.clone(),
-            password: self.config.password.as_ref().map(Secret::reveal).map(Into::into),
+            password: revealed(self.config.password.as_ref()),
             keep_alive_s: self.config.keep_alive_s,
             receive_maximum: limits.receive_maximum,
             packet_bytes_max: limits.packet_bytes_max,
@@ -241,12 +242,14 @@ impl Driver {
 
     fn local_request(&self, remote: &Peer) -> Request {
         let limits = self.limits_towards(Side::Remote, Some(Limits::of(remote)));
+        let local = self.config.local.as_ref();
+        let version = local.map_or(ProtocolVersion::V5, |local| local.version.into());
         Request {
-            version: ProtocolVersion::V5,
-            bridge_bit: false,
+            version,
+            bridge_bit: version == ProtocolVersion::V311 && self.bridge_bit.local,
             client_id: self.config.client_id(),
-            user_name: None,
-            password: None,
+            user_name: local.and_then(|local| local.user_name.clone()),
+            password: revealed(local.and_then(|local| local.password.as_ref())),
             keep_alive_s: self.config.keep_alive_s,
             receive_maximum: limits.receive_maximum,
             packet_bytes_max: limits.packet_bytes_max,
@@ -395,17 +398,21 @@ impl Driver {
             local_session_present = peers.local.session_present,
             "link up"
         );
-        let expiry_s = peers.remote.session_expiry_s;
+        for side in Side::BOTH {
+            self.log_expiry(side, peers[side].session_expiry_s);
+        }
+    }
+
+    fn log_expiry(&mut self, side: Side, expiry_s: u32) {
         // Once, and not after each break.
-        if self.expiry_logged_s.replace(expiry_s) == Some(expiry_s) {
+        if self.expiry_logged_s[side].replace(expiry_s) == Some(expiry_s) {
             return;
         }
-        let what = "the remote broker forgets the session, and messages that wait there, after a \
-                    longer break";
+        let what = "forgets the session, and messages that wait there, after a longer break";
         match expiry_s {
             u32::MAX => {}
-            SHORT_EXPIRY_S.. => info!(bridge = self.config.name, expiry_s, "{what}"),
-            _ => warn!(bridge = self.config.name, expiry_s, "{what}"),
+            SHORT_EXPIRY_S.. => info!(bridge = self.config.name, expiry_s, "the {side} {what}"),
+            _ => warn!(bridge = self.config.name, expiry_s, "the {side} {what}"),
         }
     }
 
@@ -445,6 +452,10 @@ impl Driver {
     }
 }
 
+fn revealed(password: Option<&Secret>) -> Option<String> {
+    password.map(Secret::reveal).map(Into::into)
+}
+
 /// Room for a packet at all, whatever a broker says.
 const PACKET_BYTES_LEAST: u32 = 64;
 
@@ -460,8 +471,7 @@ async fn open(
     connector: &mut dyn Connector,
     request: &Request,
 ) -> Result<(MqttEnd<BoxedStream>, Peer), LinkError> {
-    let phase = if side == Side::Local { Phase::Local } else { Phase::Connect };
-    let stream = within(phase, CONNECTOR_LIMIT_S, connector.connect()).await?;
+    let stream = connect(side, connector).await?;
     let mut end = MqttEnd::new(side, request.version, request.packet_bytes_max, stream);
     let mut out = Output::default();
     request
@@ -470,6 +480,18 @@ async fn open(
     let peer =
         within(Phase::Connect, CONNACK_LIMIT_S, shake(side, &mut end, &mut out, request)).await?;
     Ok((end, peer))
+}
+
+/// A byte stream, or why there is none; of the local broker it is said that it is this one.
+async fn connect(side: Side, connector: &mut dyn Connector) -> Result<BoxedStream, LinkError> {
+    let phase = if side == Side::Local { Phase::Local } else { Phase::Connect };
+    let connected = within(phase, CONNECTOR_LIMIT_S, connector.connect()).await;
+    connected.map_err(|error| match error {
+        LinkError::Transport { .. } if side == Side::Local => {
+            LinkError::Transport { phase, what: error.to_string() }
+        }
+        other => other,
+    })
 }
 
 async fn shake(

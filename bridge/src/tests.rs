@@ -10,7 +10,7 @@ use outpost_protocol::{ProtocolVersion, QoS, ReasonCode};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::config::{BridgeConfig, Direction, RemoteVersion, TopicConfig};
+use crate::config::{BridgeConfig, Direction, LocalConfig, MqttVersion, TopicConfig};
 use crate::model::{Message, Model};
 use crate::run;
 use crate::side::{PerSide, Side};
@@ -43,11 +43,11 @@ impl Bench {
 
     /// With both sessions made and subscribed.
     async fn started(config: BridgeConfig) -> Self {
-        let version = match config.version {
-            RemoteVersion::V5 => ProtocolVersion::V5,
-            RemoteVersion::V311 => ProtocolVersion::V311,
-        };
-        let bench = Self::start(config, models(version));
+        let mut brokers = models(config.version.into());
+        if let Some(local) = &config.local {
+            brokers.local = FakeBroker::new(Model::new(local.version.into()));
+        }
+        let bench = Self::start(config, brokers);
         bench.subscribed().await;
         bench
     }
@@ -98,7 +98,7 @@ fn config(qos: u8) -> BridgeConfig {
         name: "central".into(),
         address: "192.0.2.1:1883".into(),
         client_id: None,
-        version: RemoteVersion::V5,
+        version: MqttVersion::V5,
         user_name: None,
         password: None,
         keep_alive_s: 60,
@@ -118,7 +118,25 @@ fn config(qos: u8) -> BridgeConfig {
         reconnect_max_ms: 60_000,
         ack_timeout_s: 60,
         topic: vec![topic("up/#", Direction::Out), topic("down/#", Direction::In)],
+        local: None,
     }
+}
+
+/// A local broker over the network.
+fn local(version: MqttVersion) -> Option<LocalConfig> {
+    let address = "192.0.2.2:1883".into();
+    Some(LocalConfig { address, version, user_name: None, password: None, tls: None })
+}
+
+/// The local broker that the bridge runs in, and those over the network, with a version for the other.
+fn pairs() -> [(Option<LocalConfig>, MqttVersion); 5] {
+    [
+        (None, MqttVersion::V5),
+        (None, MqttVersion::V311),
+        (local(MqttVersion::V5), MqttVersion::V311),
+        (local(MqttVersion::V311), MqttVersion::V5),
+        (local(MqttVersion::V311), MqttVersion::V311),
+    ]
 }
 
 fn expected(word: &str, count: usize) -> Vec<String> {
@@ -127,8 +145,8 @@ fn expected(word: &str, count: usize) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn messages_of_every_qos_go_both_ways() {
-    for version in [RemoteVersion::V5, RemoteVersion::V311] {
-        let bench = Bench::started(BridgeConfig { version, ..config(2) }).await;
+    for (local, version) in pairs() {
+        let bench = Bench::started(BridgeConfig { local, version, ..config(2) }).await;
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             bench.publish(Side::Local, qos, "out");
             bench.publish(Side::Remote, qos, "in");
@@ -155,8 +173,8 @@ async fn messages_of_every_qos_go_both_ways() {
 /// 400 messages each way while one end or the other is cut off every few virtual milliseconds.
 #[tokio::test(start_paused = true)]
 async fn exactly_once_through_many_cuts() {
-    for version in [RemoteVersion::V5, RemoteVersion::V311] {
-        let config = BridgeConfig { version, reconnect_max_ms: 10, ..config(2) };
+    for (local, version) in pairs() {
+        let config = BridgeConfig { local, version, reconnect_max_ms: 10, ..config(2) };
         let bench = Bench::started(config).await;
         let mut random = numbers(7);
         for number in 0..400 {
@@ -232,7 +250,7 @@ async fn a_refused_connect_is_told_in_words_and_tried_again() {
 async fn the_bridge_bit_is_left_out_where_it_is_not_known() {
     let brokers = models(ProtocolVersion::V311);
     brokers.remote.model().refuses_bridge_bit = true;
-    let bench = Bench::start(BridgeConfig { version: RemoteVersion::V311, ..config(1) }, brokers);
+    let bench = Bench::start(BridgeConfig { version: MqttVersion::V311, ..config(1) }, brokers);
     bench.subscribed().await;
     assert_eq!(bench.brokers.remote.model().connects, 2);
     assert_eq!(bench.last_error(), "", "it is tried at once, and is no failure");
@@ -272,7 +290,7 @@ async fn the_limits_of_each_end_hold_for_the_other() {
 async fn a_3_1_1_broker_gets_no_more_than_20_at_once() {
     let brokers = models(ProtocolVersion::V311);
     brokers.remote.model().receive_maximum = 20;
-    let config = BridgeConfig { version: RemoteVersion::V311, inflight_max: 100, ..config(2) };
+    let config = BridgeConfig { version: MqttVersion::V311, inflight_max: 100, ..config(2) };
     let bench = Bench::start(config, brokers);
     bench.subscribed().await;
     for number in 0..200 {
@@ -282,6 +300,46 @@ async fn a_3_1_1_broker_gets_no_more_than_20_at_once() {
     assert_eq!(bench.payloads(Side::Remote), expected("out", 200));
     let local = bench.brokers.local.model().client_limits();
     assert_eq!(local.map(|(receive_maximum, _)| receive_maximum), Some(20));
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_3_1_1_broker_gets_no_more_than_20_at_once() {
+    let mut brokers = models(ProtocolVersion::V5);
+    brokers.local = FakeBroker::new(Model::new(ProtocolVersion::V311));
+    brokers.local.model().receive_maximum = 20;
+    brokers.remote.model().receive_maximum = 100;
+    let local = local(MqttVersion::V311);
+    let bench = Bench::start(BridgeConfig { local, inflight_max: 100, ..config(2) }, brokers);
+    bench.subscribed().await;
+    for number in 0..200 {
+        bench.publish(Side::Remote, QoS::ExactlyOnce, &format!("in {number}"));
+    }
+    until("all arrived", || bench.is_idle()).await;
+    assert_eq!(bench.payloads(Side::Local), expected("in", 200));
+    let remote = bench.brokers.remote.model().client_limits();
+    assert_eq!(remote.map(|(receive_maximum, _)| receive_maximum), Some(20));
+    bench.stop().await;
+}
+
+/// A link that is paid is not made for nothing.
+#[tokio::test(start_paused = true)]
+async fn while_the_local_broker_is_away_the_remote_one_is_left_alone() {
+    let bench = Bench::started(BridgeConfig { local: local(MqttVersion::V5), ..config(2) }).await;
+    until("settled", || bench.is_idle()).await;
+    bench.brokers.local.set_reachable(false);
+    let waiting = || matches!(bench.status.snapshot().state, BridgeState::Waiting { .. });
+    until("waiting", waiting).await;
+    let connects = bench.brokers.remote.model().connects;
+    bench.publish(Side::Remote, QoS::ExactlyOnce, "late");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(
+        bench.last_error(),
+        "connecting to the local broker failed: TCP failed: 192.0.2.1:1883: connection refused"
+    );
+    assert_eq!(bench.brokers.remote.model().connects, connects);
+    bench.brokers.local.set_reachable(true);
+    until("arrived", || bench.payloads(Side::Local) == ["late"] && bench.is_idle()).await;
     bench.stop().await;
 }
 
@@ -347,7 +405,7 @@ async fn a_full_queue_at_the_other_end_holds_the_messages_back() {
 /// 3.1.1 would bring all retained messages again; 5.0 is told to send them to new subscriptions only.
 #[tokio::test(start_paused = true)]
 async fn a_resumed_session_is_subscribed_again_only_with_5_0() {
-    for (version, subscribes) in [(RemoteVersion::V5, 2), (RemoteVersion::V311, 1)] {
+    for (version, subscribes) in [(MqttVersion::V5, 2), (MqttVersion::V311, 1)] {
         let bench = Bench::started(BridgeConfig { version, ..config(1) }).await;
         bench.publish(Side::Remote, QoS::AtLeastOnce, "before");
         until("arrived", || bench.payloads(Side::Local).len() == 1 && bench.is_idle()).await;

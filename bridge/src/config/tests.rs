@@ -25,7 +25,7 @@ fn defaults() {
     let config = smallest();
     config.validate().expect("the smallest configuration is valid");
     assert_eq!(config.client_id(), "outpost-central");
-    assert_eq!(config.version, RemoteVersion::V5);
+    assert_eq!(config.version, MqttVersion::V5);
     assert_eq!(config.keep_alive_s, 60);
     assert_eq!(config.inflight_max, 100);
     assert_eq!((config.reconnect_min_ms, config.reconnect_max_ms), (1000, 60_000));
@@ -108,7 +108,7 @@ fn bounds_of_numbers() {
 fn passwords_without_user_name_need_mqtt_5() {
     let config = BridgeConfig { password: Some(Secret::new("p")), ..smallest() };
     config.validate().expect("5.0 allows it");
-    let config = BridgeConfig { version: RemoteVersion::V311, ..config };
+    let config = BridgeConfig { version: MqttVersion::V311, ..config };
     assert_eq!(wrong_key(&config), "password");
 }
 
@@ -189,4 +189,18 @@ fn templates_stand_alone_and_are_checked() {
     }
     let config = parse(&SMALLEST.replace("topic =", "variables = { bridge = \"x\" }\ntopic ="));
     assert_eq!(wrong_key(&config), "variables.bridge");
+}
+
+#[test]
+fn a_local_broker_over_the_network() {
+    let local = |more: &str| -> LocalConfig {
+        toml::from_str(&format!("address = \"a:1\"\n{more}")).expect("well-formed")
+    };
+    assert_eq!(local("").version, MqttVersion::V5);
+    let wrong = |more: &str| local(more).validate().expect_err("the value is wrong").key;
+    assert_eq!(local("user_name = \"u\"\npassword = \"p\"").validate(), Ok(()));
+    assert_eq!(wrong("version = \"3.1.1\"\npassword = \"p\""), "password");
+    assert_eq!(wrong("tls = { ca_file = \"\" }"), "tls.ca_file");
+    let address = LocalConfig { address: "nowhere".into(), ..local("") };
+    assert_eq!(address.validate().expect_err("it has no port").key, "address");
 }
