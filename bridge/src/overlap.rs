@@ -33,7 +33,8 @@ pub fn intersection(a: &str, b: &str) -> Option<String> {
         }
     }
     let common = levels.join("/");
-    (common.len() <= FILTER_BYTES_MAX).then_some(common)
+    // Of `/#` and `+` it is the empty topic, which is none.
+    (1..=FILTER_BYTES_MAX).contains(&common.len()).then_some(common)
 }
 
 fn is_wild(filter: &str) -> bool {
@@ -63,6 +64,8 @@ mod tests {
             ("a/#", "b/#", None),
             ("a//#", "a/+", Some("a/")),
             ("/", "+/+", Some("/")),
+            ("/#", "+", None),
+            ("/#", "+/#", Some("/#")),
         ] {
             assert_eq!(intersection(a, b).as_deref(), common, "{a} {b}");
             assert_eq!(intersection(b, a).as_deref(), common, "{b} {a}");
