@@ -23,6 +23,7 @@ use crate::link_error::{LinkError, Phase};
 use crate::mapping::Mapping;
 use crate::output::{Output, Outputs};
 use crate::peering::Features;
+use crate::prepare;
 use crate::relay::{Counts, Notice, Plan, Relay, sweep_needed};
 use crate::side::{PerSide, Side};
 use crate::status::{BridgeState, BridgeStatus};
@@ -82,6 +83,9 @@ struct Driver {
     clock: Clock,
     /// Whether to set the bridge bit towards a 3.1.1 broker.
     bridge_bit: PerSide<bool>,
+    /// The local session was made since the last link, and the link is to see that it is new. As with
+    /// `sweep_left`, a process that ends before that forgets it.
+    local_is_new: bool,
     /// What the local broker said it takes: the remote one has to be told before.
     local_limits: Option<Limits>,
     /// Ends where this process has subscribed. Only asked for 3.1.1, where a repetition would bring
@@ -116,6 +120,7 @@ impl Driver {
             backoff: Backoff::new(config.reconnect_min_ms, config.reconnect_max_ms, seed),
             clock: Clock::start(),
             bridge_bit: PerSide { local: true, remote: true },
+            local_is_new: false,
             local_limits: None,
             subscribed: PerSide::default(),
             awaited: PerSide::default(),
@@ -167,8 +172,7 @@ impl Driver {
         remote: &mut dyn Connector,
     ) -> Result<Link, LinkError> {
         if self.config.local.is_some() {
-            // While it is away, attempts are not to cost connections to the remote one.
-            connect(Side::Local, local).await?;
+            self.meet_local(local).await?;
         }
         let announced = self.remote_request();
         let (mut remote_end, remote_peer) = self.open_end(Side::Remote, remote, &announced).await?;
@@ -178,14 +182,16 @@ impl Driver {
         if remote_peer.peering.is_some_and(|peering| peering.features.zstd) {
             remote_end = remote_end.compress(self.config.compression_level);
         }
-        let request = self.local_request(&remote_peer);
-        let (local_end, local_peer) = self.open_end(Side::Local, local, &request).await?;
+        let request = self.local_request(Some(Limits::of(&remote_peer)));
+        let (local_end, mut local_peer) = self.open_end(Side::Local, local, &request).await?;
+        local_peer.session_present &= !self.local_is_new;
         self.learn_limits(&local_peer, &announced)?;
         let peers = PerSide { local: local_peer, remote: remote_peer };
         self.log_up(&peers);
         let mut outputs = Outputs::default();
         let gather = Gather::new(self.batch_delay_ms(&peers.remote));
         let plan = self.plan(peers);
+        self.local_is_new = false;
         self.awaited = plan.subscribe;
         let relay = Relay::new(plan, self.clock.now_ms(), &mut outputs);
         let ends = PerSide { local: local_end, remote: remote_end };
@@ -193,6 +199,29 @@ impl Driver {
         self.status.with(|snapshot| snapshot.problems.clear());
         self.enter_connected();
         Ok(Link { ends, outputs, relay, gather, clock: self.clock })
+    }
+
+    /// Makes sure of a local broker over the network before the remote one is asked. Its session is
+    /// made where there is none, and gathers what is published whether a link comes or not; and while
+    /// it is away, no connections to the remote broker are made for nothing.
+    async fn meet_local(&mut self, local: &mut dyn Connector) -> Result<(), LinkError> {
+        let request = self.local_request(None);
+        let (mut end, peer) = self.open_end(Side::Local, local, &request).await?;
+        self.local_limits = Some(Limits::of(&peer));
+        if !peer.session_present {
+            self.local_is_new = true;
+            self.subscribed.local = false;
+        }
+        let is_due = self.local_is_new && !self.subscribed.local;
+        let rules = if is_due { self.mapping.rules(Side::Local) } else { &[] };
+        let version = peer.version;
+        within(Phase::Local, CONNACK_LIMIT_S, async {
+            prepare::subscribe(&mut end, version, rules).await?;
+            prepare::leave(end, version).await
+        })
+        .await?;
+        self.subscribed.local |= is_due;
+        Ok(())
     }
 
     /// CONNECT and CONNACK; without the bridge bit for a 3.1.1 broker that does not know it.
@@ -240,8 +269,8 @@ impl Driver {
         }
     }
 
-    fn local_request(&self, remote: &Peer) -> Request {
-        let limits = self.limits_towards(Side::Remote, Some(Limits::of(remote)));
+    fn local_request(&self, remote: Option<Limits>) -> Request {
+        let limits = self.limits_towards(Side::Remote, remote);
         let local = self.config.local.as_ref();
         let version = local.map_or(ProtocolVersion::V5, |local| local.version.into());
         Request {

@@ -27,7 +27,8 @@
 //!   of these knows a clock, a socket or a random source.
 //! - [`compression`]: fewer bytes between two Outposts.
 //! - [`connect`]: TCP, TLS, or any other byte stream; inside the broker the local end is one in
-//!   memory. `end`, `link`, `driver`: the thin part that moves bytes and waits; `gather`: how long. [`run`] is the door.
+//!   memory. `end`, `link`, `driver`: the thin part that moves bytes and waits; `gather`: how long;
+//!   `prepare`: the session of a local broker over the network before the first link. [`run`] is the door.
 //! - [`origin`]: where a message comes from, against loops and repetitions.
 //! - [`peering`]: how two Outposts know each other, and what they agree on.
 //! - [`status`]: what it is doing, for others to read. [`rate`]: how fast.
@@ -59,6 +60,7 @@ pub mod origin;
 pub mod output;
 pub mod overlap;
 pub mod peering;
+mod prepare;
 pub mod rate;
 pub mod relay;
 pub mod side;

@@ -358,6 +358,11 @@ impl Model {
 }
 
 impl Session {
+    /// QoS 2 messages came with these identifiers, and their PUBREL did not.
+    pub(crate) fn receive(&mut self, ids: impl Iterator<Item = PacketId>) {
+        self.received.extend(ids.map(|id| (id, None)));
+    }
+
     fn free_id(&self) -> PacketId {
         let used = |value: &u16| self.in_flight.iter().any(|other| other.id.value() == *value);
         let free = (1..=u16::MAX).find(|value| !used(value)).expect("few are in flight");

@@ -322,6 +322,52 @@ async fn a_local_3_1_1_broker_gets_no_more_than_20_at_once() {
     bench.stop().await;
 }
 
+/// The session of a local broker over the network is there before the first link, with either version.
+#[tokio::test(start_paused = true)]
+async fn what_is_published_before_the_first_link_waits_at_the_local_broker() {
+    for version in [MqttVersion::V5, MqttVersion::V311] {
+        let mut brokers = models(ProtocolVersion::V5);
+        brokers.local = FakeBroker::new(Model::new(version.into()));
+        brokers.remote.set_reachable(false);
+        let bench = Bench::start(BridgeConfig { local: local(version), ..config(2) }, brokers);
+        let local = || bench.brokers.local.model();
+        until("tried again and again", || local().connects > 5).await;
+        assert_eq!(local().subscribes, 1, "once for a session");
+        for number in 0..50 {
+            bench.publish(Side::Local, QoS::ExactlyOnce, &format!("out {number}"));
+        }
+        // Its session is lost, and made again.
+        local().session = None;
+        until("subscribed again", || local().subscribes == 2).await;
+        for number in 0..50 {
+            bench.publish(Side::Local, QoS::ExactlyOnce, &format!("out {number}"));
+        }
+        bench.brokers.remote.set_reachable(true);
+        until("all arrived", || bench.is_idle()).await;
+        assert_eq!(bench.payloads(Side::Remote), expected("out", 50));
+        bench.stop().await;
+    }
+}
+
+/// The remote session holds identifiers that the local one, made anew before the link, gives again.
+#[tokio::test(start_paused = true)]
+async fn a_local_session_made_before_the_link_counts_as_new() {
+    let bench = Bench::started(BridgeConfig { local: local(MqttVersion::V5), ..config(2) }).await;
+    until("settled", || bench.is_idle()).await;
+    bench.brokers.remote.set_reachable(false);
+    let model = || bench.brokers.remote.model();
+    let ids = (1..=5).filter_map(outpost_protocol::PacketId::new);
+    model().session.as_mut().expect("it is there").receive(ids);
+    bench.brokers.local.cut();
+    bench.brokers.local.model().session = None;
+    let made = || bench.brokers.local.model().session.is_some();
+    until("made again", made).await;
+    bench.publish(Side::Local, QoS::ExactlyOnce, "new");
+    bench.brokers.remote.set_reachable(true);
+    until("arrived", || bench.payloads(Side::Remote) == ["new"] && bench.is_idle()).await;
+    bench.stop().await;
+}
+
 /// A link that is paid is not made for nothing.
 #[tokio::test(start_paused = true)]
 async fn while_the_local_broker_is_away_the_remote_one_is_left_alone() {

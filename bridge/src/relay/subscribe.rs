@@ -35,8 +35,9 @@ impl Relay {
         let peer = &self.peers[side];
         let other = &self.peers[side.other()];
         let qos_max = other.maximum_qos;
-        // A broker that has lost the session has lost what is retained, too, or never had it.
-        let retain_handling = match other.session_present {
+        // A broker that has lost the session has lost what is retained, too, or never had it. A session
+        // here that counts as new may have its subscriptions already, from before the link.
+        let retain_handling = match peer.session_present && other.session_present {
             true => RetainHandling::SendAtSubscribeIfNew,
             false => RetainHandling::SendAtSubscribe,
         };
