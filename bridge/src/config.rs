@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use outpost_protocol::{ProtocolVersion, TopicFilter};
+use outpost_protocol::{ProtocolVersion, QoS, TopicFilter};
 use serde::Deserialize;
 
 use crate::mapping::Mapping;
@@ -57,6 +57,10 @@ pub struct BridgeConfig {
     /// Mosquitto closes the connection at the 21st.
     #[serde(default = "default_inflight_max")]
     pub inflight_max: u16,
+    /// The highest QoS that the remote broker is sent, 1 or 2: for one that takes no QoS 2 and cannot
+    /// say so in 3.1.1.
+    #[serde(default = "default_maximum_qos")]
+    pub maximum_qos: u8,
     /// The largest packet forwarded, in bytes with its header and with the longer of its two topics,
     /// 1024 to 268435455. A broker that speaks 5.0 is told; from one that speaks 3.1.1 a larger packet
     /// ends the connection.
@@ -313,6 +317,11 @@ impl BridgeConfig {
         self.validate_topics()
     }
 
+    /// [`Self::maximum_qos`], as it is spoken of.
+    pub(crate) fn maximum_qos(&self) -> QoS {
+        QoS::try_from(self.maximum_qos).unwrap_or(QoS::ExactlyOnce)
+    }
+
     /// The client identifier at both brokers.
     pub fn client_id(&self) -> String {
         self.client_id.clone().unwrap_or_else(|| format!("outpost-{}", self.name))
@@ -389,6 +398,7 @@ impl BridgeConfig {
         let level = u64::try_from(self.compression_level).unwrap_or(0);
         require_range("compression_level", level, 1, 19)?;
         require_range("inflight_max", self.inflight_max.into(), 1, 1000)?;
+        require_range("maximum_qos", self.maximum_qos.into(), 1, 2)?;
         require_range("packet_bytes_max", self.packet_bytes_max.into(), 1024, 268_435_455)?;
         require_range("reconnect_min_ms", self.reconnect_min_ms, 10, 3_600_000)?;
         let delay_max_ms = longest_batch_delay_ms(self.keep_alive_s);
@@ -613,6 +623,10 @@ fn require_range(key: &str, value: u64, min: u64, max: u64) -> Result<(), Invali
 
 fn default_keep_alive_s() -> u16 {
     60
+}
+
+fn default_maximum_qos() -> u8 {
+    2
 }
 
 fn default_inflight_max() -> u16 {

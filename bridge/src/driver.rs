@@ -21,6 +21,7 @@ use crate::handshake::{Peer, Request};
 use crate::link::{Clock, Link};
 use crate::link_error::{LinkError, Phase};
 use crate::mapping::Mapping;
+use crate::origin;
 use crate::output::{Output, Outputs};
 use crate::peering::Features;
 use crate::prepare;
@@ -28,7 +29,7 @@ use crate::relay::{Counts, Notice, Plan, Relay, sweep_needed};
 use crate::side::{PerSide, Side};
 use crate::status::{BridgeState, BridgeStatus};
 
-/// From CONNECT to CONNACK, in seconds.
+/// From CONNECT to CONNACK, in seconds, where `ack_timeout_s` is not shorter.
 const CONNACK_LIMIT_S: u64 = 30;
 
 /// A connector knows its own steps and their times; this is for one that does not return.
@@ -175,22 +176,25 @@ impl Driver {
             self.meet_local(local).await?;
         }
         let announced = self.remote_request();
-        let (mut remote_end, remote_peer) = self.open_end(Side::Remote, remote, &announced).await?;
+        let (mut remote_end, mut remote_peer) =
+            self.open_end(Side::Remote, remote, &announced).await?;
+        remote_peer.maximum_qos = remote_peer.maximum_qos.min(self.config.maximum_qos());
         if let Some(address) = remote.address() {
             self.status.with(|snapshot| address.clone_into(&mut snapshot.address));
         }
         if remote_peer.peering.is_some_and(|peering| peering.features.zstd) {
             remote_end = remote_end.compress(self.config.compression_level);
         }
-        let request = self.local_request(Some(Limits::of(&remote_peer)));
+        let request = self.local_request(Some(&remote_peer));
         let (local_end, mut local_peer) = self.open_end(Side::Local, local, &request).await?;
         local_peer.session_present &= !self.local_is_new;
         self.learn_limits(&local_peer, &announced)?;
         let peers = PerSide { local: local_peer, remote: remote_peer };
         self.log_up(&peers);
+        let inflight_max = announced.receive_maximum;
         let mut outputs = Outputs::default();
         let gather = Gather::new(self.batch_delay_ms(&peers.remote));
-        let plan = self.plan(peers);
+        let plan = self.plan(peers, inflight_max);
         self.local_is_new = false;
         self.awaited = plan.subscribe;
         let relay = Relay::new(plan, self.clock.now_ms(), &mut outputs);
@@ -231,13 +235,15 @@ impl Driver {
         connector: &mut dyn Connector,
         request: &Request,
     ) -> Result<(MqttEnd<BoxedStream>, Peer), LinkError> {
-        let opened = open(side, connector, request).await;
+        let limit_s = CONNACK_LIMIT_S.min(self.config.ack_timeout_s.into());
+        let opened = open(side, connector, request, limit_s).await;
         match opened {
             Err(LinkError::Refused { reason: ReasonCode::UnsupportedProtocolVersion, .. })
                 if request.bridge_bit =>
             {
                 self.bridge_bit[side] = false;
-                open(side, connector, &Request { bridge_bit: false, ..request.clone() }).await
+                let request = Request { bridge_bit: false, ..request.clone() };
+                open(side, connector, &request, limit_s).await
             }
             // Some brokers say nothing to a version that they do not know: try it the other way
             // next time.
@@ -269,8 +275,13 @@ impl Driver {
         }
     }
 
-    fn local_request(&self, remote: Option<Limits>) -> Request {
-        let limits = self.limits_towards(Side::Remote, remote);
+    fn local_request(&self, remote: Option<&Peer>) -> Request {
+        let limits = self.limits_towards(Side::Remote, remote.map(Limits::of));
+        // What the relay takes off is not to make a message too large.
+        let taken_off = match remote {
+            Some(Peer { peering: None, .. }) if !self.config.origin => ORIGIN_BYTES_MAX,
+            _ => 0,
+        };
         let local = self.config.local.as_ref();
         let version = local.map_or(ProtocolVersion::V5, |local| local.version.into());
         Request {
@@ -281,7 +292,7 @@ impl Driver {
             password: revealed(local.and_then(|local| local.password.as_ref())),
             keep_alive_s: self.config.keep_alive_s,
             receive_maximum: limits.receive_maximum,
-            packet_bytes_max: limits.packet_bytes_max,
+            packet_bytes_max: limits.packet_bytes_max.saturating_add(taken_off),
             // Bytes cost nothing there.
             topic_alias_max: 0,
             features: Features::default(),
@@ -317,7 +328,7 @@ impl Driver {
         Err(LinkError::LimitsLearned)
     }
 
-    fn plan(&mut self, peers: PerSide<Peer>) -> Plan {
+    fn plan(&mut self, peers: PerSide<Peer>, receive_maximum: u16) -> Plan {
         let left = self.sweep_left.filter(|&side| peers[side].session_present);
         let sweep = match sweep_needed(&self.mapping, &peers) {
             Some(side) => Some(side),
@@ -341,6 +352,7 @@ impl Driver {
             ack_timeout_ms: u64::from(self.config.ack_timeout_s) * 1000
                 + u64::from(self.config.batch_delay_ms),
             packet_bytes_max: self.config.packet_bytes_max,
+            receive_maximum,
         }
     }
 
@@ -485,6 +497,9 @@ fn revealed(password: Option<&Secret>) -> Option<String> {
     password.map(Secret::reveal).map(Into::into)
 }
 
+/// What the local broker adds to each message to say where it comes from.
+const ORIGIN_BYTES_MAX: u32 = origin::PROPERTY_BYTES_MAX as u32;
+
 /// Room for a packet at all, whatever a broker says.
 const PACKET_BYTES_LEAST: u32 = 64;
 
@@ -494,11 +509,12 @@ impl Limits {
     }
 }
 
-/// Connects, and speaks CONNECT and CONNACK.
+/// Connects, and speaks CONNECT and CONNACK, for which there are so many seconds.
 async fn open(
     side: Side,
     connector: &mut dyn Connector,
     request: &Request,
+    limit_s: u64,
 ) -> Result<(MqttEnd<BoxedStream>, Peer), LinkError> {
     let stream = connect(side, connector).await?;
     let mut end = MqttEnd::new(side, request.version, request.packet_bytes_max, stream);
@@ -506,8 +522,8 @@ async fn open(
     request
         .encode(&mut out)
         .map_err(|_| LinkError::Protocol { side, what: "CONNECT cannot be encoded".into() })?;
-    let peer =
-        within(Phase::Connect, CONNACK_LIMIT_S, shake(side, &mut end, &mut out, request)).await?;
+    let answer = shake(side, &mut end, &mut out, request);
+    let peer = within(Phase::Connect, limit_s, answer).await?;
     Ok((end, peer))
 }
 

@@ -86,6 +86,14 @@ pub enum LinkError {
         /// The time allowed, in seconds.
         limit_s: u64,
     },
+    /// SUBSCRIBE was not answered.
+    #[error("{side} did not answer SUBSCRIBE for {limit_s} s")]
+    SubscribeTimeout {
+        /// Who should have answered.
+        side: Side,
+        /// The time allowed, in seconds.
+        limit_s: u64,
+    },
     /// Bytes wait to be written, and none were taken.
     #[error("{side} took no bytes for {limit_s} s")]
     WriteStalled {
@@ -119,6 +127,7 @@ impl LinkError {
             LinkError::TimedOut { .. }
             | LinkError::PingTimeout(_)
             | LinkError::AckTimeout { .. }
+            | LinkError::SubscribeTimeout { .. }
             | LinkError::WriteStalled { .. } => "timeout",
             LinkError::Refused { .. } => "refused",
             LinkError::Closed { .. } => "closed",

@@ -76,6 +76,8 @@ pub struct Plan {
     pub ack_timeout_ms: u64,
     /// The largest packet that is taken from an end.
     pub packet_bytes_max: u32,
+    /// What the remote broker was told: the messages that it may have unacknowledged.
+    pub receive_maximum: u16,
 }
 
 /// What happened, in numbers; each by the end that the messages come from.
@@ -174,6 +176,7 @@ pub struct Relay {
     tells_origin: bool,
     ack_timeout_ms: u64,
     output_bytes_max: usize,
+    receive_maximum: u16,
     counts: Counts,
     acknowledged_ms: PerSide<Option<u64>>,
     notices: Vec<Notice>,
@@ -189,7 +192,7 @@ impl Relay {
     /// A relay between two brokers that have both answered CONNECT. It subscribes at once.
     pub fn new(plan: Plan, now_ms: u64, out: &mut Outputs) -> Self {
         let Plan { mapping, peers, subscribe, sweep, tells_origin, .. } = plan;
-        let Plan { ack_timeout_ms, packet_bytes_max, .. } = plan;
+        let Plan { ack_timeout_ms, packet_bytes_max, receive_maximum, .. } = plan;
         let watch = |side| Watch::new(side, peers[side].keep_alive_s, ack_timeout_ms, now_ms);
         let mut relay = Self {
             watches: PerSide::from_fn(watch),
@@ -203,6 +206,7 @@ impl Relay {
             tells_origin,
             ack_timeout_ms,
             output_bytes_max: OUTPUT_BYTES_SOFT + OUTPUT_BYTES_RESERVE + packet_bytes_max as usize,
+            receive_maximum,
             counts: Counts::default(),
             acknowledged_ms: PerSide::default(),
             notices: Vec::new(),
@@ -213,7 +217,7 @@ impl Relay {
         };
         for side in Side::BOTH {
             if subscribe[side] {
-                relay.subscribe_more(side, out);
+                relay.subscribe_more(side, now_ms, out);
             }
         }
         relay.sweep_more(out);
@@ -238,7 +242,7 @@ impl Relay {
             Packet::PubRec(ack) => self.handle_pub_rec(from, ack, now_ms, out)?,
             Packet::PubRel(ack) => self.handle_pub_rel(from, ack, now_ms, out),
             Packet::PubComp(ack) => self.handle_pub_comp(from, ack, now_ms, out)?,
-            Packet::SubAck(ack) => self.handle_sub_ack(from, ack, out)?,
+            Packet::SubAck(ack) => self.handle_sub_ack(from, ack, now_ms, out)?,
             Packet::PingResp => self.watches[from].handle_ping_resp(),
             Packet::Disconnect(disconnect) => {
                 return Err(LinkError::Disconnected { side: from, reason: disconnect.reason });
@@ -287,8 +291,10 @@ impl Relay {
             let flow = &self.flows[side];
             (!flow.pending.is_empty()).then_some(flow.progress_ms)
         };
-        let progress_ms = [flow_ms(Side::Local), flow_ms(Side::Remote), sweep_ms];
-        let acks_ms = progress_ms.into_iter().flatten().map(|ms| ms + self.ack_timeout_ms);
+        let flows_ms = Side::BOTH.into_iter().filter_map(flow_ms);
+        let subscribed_ms = Side::BOTH.into_iter().filter_map(|s| self.subscribing[s].since_ms());
+        let progress_ms = flows_ms.chain(subscribed_ms).chain(sweep_ms);
+        let acks_ms = progress_ms.map(|ms| ms + self.ack_timeout_ms);
         let watches_ms = Side::BOTH.into_iter().filter_map(|side| self.watches[side].deadline_ms());
         acks_ms.chain(watches_ms).min()
     }
@@ -298,6 +304,9 @@ impl Relay {
     /// # Errors
     /// An end has been silent for too long: the link has ended.
     pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outputs) -> Result<(), LinkError> {
+        for side in Side::BOTH {
+            self.check_subscribing(side, now_ms, out)?;
+        }
         for side in Side::BOTH {
             let reading = self.may_read(side, out);
             if self.watches[side].handle_timeout(reading, now_ms)? {
@@ -324,6 +333,23 @@ impl Relay {
             return Ok(());
         }
         Err(self.ack_timeout(from.other()))
+    }
+
+    fn check_subscribing(
+        &mut self,
+        side: Side,
+        now_ms: u64,
+        out: &Outputs,
+    ) -> Result<(), LinkError> {
+        if !self.may_read(side, out) {
+            self.subscribing[side].excuse(now_ms);
+        }
+        match self.subscribing[side].since_ms() {
+            Some(since_ms) if now_ms >= since_ms + self.ack_timeout_ms => {
+                Err(LinkError::SubscribeTimeout { side, limit_s: self.ack_timeout_ms / 1000 })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn ack_timeout(&self, side: Side) -> LinkError {

@@ -104,6 +104,7 @@ fn config(qos: u8) -> BridgeConfig {
         keep_alive_s: 60,
         tls: None,
         inflight_max: 10,
+        maximum_qos: 2,
         packet_bytes_max: 1 << 20,
         origin: true,
         fallback_addresses: Vec::new(),

@@ -92,6 +92,9 @@ fn bounds_of_numbers() {
     for inflight_max in [0, 1001] {
         assert_eq!(wrong_key(&BridgeConfig { inflight_max, ..smallest() }), "inflight_max");
     }
+    for maximum_qos in [0, 3] {
+        assert_eq!(wrong_key(&BridgeConfig { maximum_qos, ..smallest() }), "maximum_qos");
+    }
     let config = BridgeConfig { reconnect_min_ms: 2000, reconnect_max_ms: 1999, ..smallest() };
     let invalid = config.validate().expect_err("the maximum is below the minimum");
     assert_eq!(invalid.to_string(), "reconnect_max_ms = \"1999\": expected 2000 to 86400000");

@@ -9,10 +9,14 @@ use outpost_protocol::{
     Packet, PacketId, Properties, PubAck, PubComp, PubRec, PubRel, QoS, ReasonCode,
 };
 
-use super::{Relay, put};
+use super::{Relay, protocol_error, put};
 use crate::link_error::LinkError;
 use crate::output::Outputs;
 use crate::side::Side;
+
+/// A 3.1.1 broker cannot say that it takes no QoS 2; RabbitMQ 3.10 shows it like this.
+const PUBACK_FOR_QOS_2: &str =
+    "PUBACK for a message with QoS 2 (maximum_qos = 1 keeps QoS 2 from a remote broker)";
 
 impl Relay {
     pub(super) fn handle_pub_ack(
@@ -24,12 +28,19 @@ impl Relay {
     ) -> Result<(), LinkError> {
         let (packet_id, reason, properties) = (ack.packet_id, ack.reason, Properties::EMPTY);
         let to = from.other();
+        let came_exactly_once = self.flows[to].exactly_once.contains(packet_id);
+        if came_exactly_once && self.peers[from].maximum_qos == QoS::ExactlyOnce {
+            return Err(protocol_error(from, PUBACK_FOR_QOS_2));
+        }
         self.judge(from, packet_id, reason, now_ms)?;
-        self.flows[to].acknowledged(packet_id, true, now_ms);
+        if !self.flows[to].acknowledged(packet_id, true, now_ms) {
+            // Of no message that this link has brought.
+            return Ok(());
+        }
         if !reason.is_error() {
             self.count_acknowledged(from, now_ms);
         }
-        let passed_on = if self.flows[to].lowered.remove(packet_id) {
+        let passed_on = if came_exactly_once {
             Packet::PubRec(PubRec { packet_id, reason, properties })
         } else {
             Packet::PubAck(PubAck { packet_id, reason, properties })
@@ -47,6 +58,10 @@ impl Relay {
     ) -> Result<(), LinkError> {
         let (packet_id, reason, properties) = (ack.packet_id, ack.reason, Properties::EMPTY);
         let to = from.other();
+        let flow = &self.flows[to];
+        if flow.pending.contains(packet_id) && !flow.exactly_once.contains(packet_id) {
+            return Err(protocol_error(from, "PUBREC for a message with QoS 1"));
+        }
         self.judge(from, packet_id, reason, now_ms)?;
         // [MQTT-4.3.3-4]: an error ends the exchange.
         self.flows[to].acknowledged(packet_id, reason.is_error(), now_ms);
@@ -71,8 +86,7 @@ impl Relay {
             put(answer, &self.peers[from], &mut out[from]);
             return;
         }
-        self.flows[from].sent(packet_id, now_ms);
-        self.flows[from].acknowledged(packet_id, false, now_ms);
+        self.flows[from].released(packet_id, now_ms);
         let passed_on = Packet::PubRel(PubRel { packet_id, reason, properties });
         put(passed_on, &self.peers[to], &mut out[to]);
     }
@@ -89,8 +103,8 @@ impl Relay {
         }
         let (packet_id, reason, properties) = (ack.packet_id, ack.reason, Properties::EMPTY);
         let to = from.other();
-        self.flows[to].acknowledged(packet_id, true, now_ms);
-        if !reason.is_error() {
+        let was_pending = self.flows[to].acknowledged(packet_id, true, now_ms);
+        if was_pending && !reason.is_error() {
             self.count_acknowledged(from, now_ms);
         }
         let passed_on = Packet::PubComp(PubComp { packet_id, reason, properties });

@@ -1,7 +1,7 @@
 //! What the relay remembers of the messages of one direction while a connection lasts. All of it is
 //! for watching and for words in the log: the state that decides is in the sessions of the brokers.
 
-use outpost_protocol::PacketId;
+use outpost_protocol::{PacketId, QoS};
 
 /// A set of packet identifiers: one bit each, 8 KiB in all.
 #[derive(Clone, Debug)]
@@ -30,6 +30,15 @@ impl IdSet {
         self.count -= u32::from(held);
         self.words[word] &= !bit;
         held
+    }
+
+    pub(super) fn contains(&self, id: PacketId) -> bool {
+        let (word, bit) = place(id);
+        self.words[word] & bit != 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count as usize
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -83,27 +92,52 @@ impl RecentTopics {
 pub(super) struct Flow {
     /// Sent on, and not yet acknowledged for good by the other end.
     pub(super) pending: IdSet,
-    /// Came with QoS 2 and went on with QoS 1, because the other end takes no QoS 2.
-    pub(super) lowered: IdSet,
+    /// Those of them that came with QoS 2, whatever they went on with.
+    pub(super) exactly_once: IdSet,
+    /// Those of them whose PUBLISH came by this link.
+    pub(super) published: IdSet,
     pub(super) topics: RecentTopics,
     /// When an acknowledgement last passed, or the first message after none was pending.
     pub(super) progress_ms: u64,
 }
 
 impl Flow {
-    pub(super) fn sent(&mut self, id: PacketId, now_ms: u64) {
+    /// A PUBLISH that came with this QoS.
+    pub(super) fn sent(&mut self, id: PacketId, came_with: QoS, now_ms: u64) {
+        self.begin(id, now_ms);
+        self.published.insert(id);
+        if came_with == QoS::ExactlyOnce {
+            self.exactly_once.insert(id);
+        }
+    }
+
+    /// A PUBREL, whose PUBLISH may have come by a former link.
+    pub(super) fn released(&mut self, id: PacketId, now_ms: u64) {
+        self.begin(id, now_ms);
+        self.exactly_once.insert(id);
+        self.progress_ms = now_ms;
+    }
+
+    fn begin(&mut self, id: PacketId, now_ms: u64) {
         if self.pending.is_empty() {
             self.progress_ms = now_ms;
         }
         self.pending.insert(id);
     }
 
-    /// An acknowledgement passed; `done`: the last one for its message.
-    pub(super) fn acknowledged(&mut self, id: PacketId, done: bool, now_ms: u64) {
+    /// An acknowledgement came; `done`: the last one for its message. False where none was pending:
+    /// it says nothing.
+    pub(super) fn acknowledged(&mut self, id: PacketId, done: bool, now_ms: u64) -> bool {
+        if !self.pending.contains(id) {
+            return false;
+        }
         if done {
             self.pending.remove(id);
+            self.exactly_once.remove(id);
+            self.published.remove(id);
         }
         self.progress_ms = now_ms;
+        true
     }
 }
 

@@ -1,6 +1,8 @@
 //! PUBLISH: the topic is mapped, the rest goes on as it came, within what the other broker takes.
 
-use outpost_protocol::{Packet, Properties, Property, PubAck, PubRec, Publish, QoS, ReasonCode};
+use outpost_protocol::{
+    Packet, Properties, Property, ProtocolVersion, PubAck, PubRec, Publish, QoS, ReasonCode,
+};
 
 use super::{OUTPUT_BYTES_SOFT, Relay, aliases, protocol_error, put};
 use crate::config::RetainRule;
@@ -18,6 +20,10 @@ impl Relay {
         now_ms: u64,
         out: &mut Outputs,
     ) -> Result<(), LinkError> {
+        let counts = from == Side::Remote && publish.qos != QoS::AtMostOnce;
+        if counts && self.is_at_receive_maximum() {
+            return Err(protocol_error(from, "more messages than its Receive Maximum"));
+        }
         let Some(alias) = publish.properties.topic_alias() else {
             if publish.topic.is_empty() {
                 return Err(protocol_error(from, "a message without a topic"));
@@ -29,6 +35,13 @@ impl Relay {
         let topic = topic.ok_or_else(|| protocol_error(from, "a topic alias that is none"))?;
         self.take(from, &Publish { topic: &topic, ..publish.clone() }, now_ms, out);
         Ok(())
+    }
+
+    /// Whether the remote broker may not send another message now [MQTT-3.3.4-9]. The local one would
+    /// find out late, and be blamed for it.
+    fn is_at_receive_maximum(&self) -> bool {
+        self.peers[Side::Remote].version == ProtocolVersion::V5
+            && self.flows[Side::Remote].published.len() >= usize::from(self.receive_maximum)
     }
 
     /// Takes a message whose topic is known.
@@ -103,11 +116,8 @@ impl Relay {
         let flow = &mut self.flows[from];
         match publish.packet_id.filter(|_| qos != QoS::AtMostOnce) {
             Some(id) => {
-                flow.sent(id, now_ms);
+                flow.sent(id, publish.qos, now_ms);
                 flow.topics.remember(id, publish.topic);
-                if qos < publish.qos {
-                    flow.lowered.insert(id);
-                }
             }
             None => {
                 self.counts.forwarded[from] += 1;

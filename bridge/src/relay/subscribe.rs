@@ -27,11 +27,25 @@ pub(super) struct Subscribing {
     answered: usize,
     /// Sent, and not answered.
     awaited: usize,
+    /// When the last SUBSCRIBE was sent.
+    sent_ms: u64,
+}
+
+impl Subscribing {
+    /// Since when an answer is awaited.
+    pub(super) fn since_ms(&self) -> Option<u64> {
+        (self.awaited > 0).then_some(self.sent_ms)
+    }
+
+    /// The answer may be there and unread.
+    pub(super) fn excuse(&mut self, now_ms: u64) {
+        self.sent_ms = now_ms;
+    }
 }
 
 impl Relay {
     /// Sends the next SUBSCRIBE, if there is one.
-    pub(super) fn subscribe_more(&mut self, side: Side, out: &mut Outputs) {
+    pub(super) fn subscribe_more(&mut self, side: Side, now_ms: u64, out: &mut Outputs) {
         let peer = &self.peers[side];
         let other = &self.peers[side.other()];
         let qos_max = other.maximum_qos;
@@ -46,6 +60,7 @@ impl Relay {
         let filters: Vec<_> =
             rules.map(|rule| subscribe_filter(rule, qos_max, retain_handling)).collect();
         state.awaited = filters.len();
+        state.sent_ms = now_ms;
         if filters.is_empty() {
             self.notices.push(Notice::Subscribed(side));
             return;
@@ -62,6 +77,7 @@ impl Relay {
         &mut self,
         from: Side,
         ack: &SubAck<'_>,
+        now_ms: u64,
         out: &mut Outputs,
     ) -> Result<(), LinkError> {
         let state = &mut self.subscribing[from];
@@ -85,7 +101,7 @@ impl Relay {
                 self.notices.push(Notice::QosLowered { side: from, filter, wanted, granted });
             }
         }
-        self.subscribe_more(from, out);
+        self.subscribe_more(from, now_ms, out);
         Ok(())
     }
 }

@@ -75,6 +75,7 @@ impl World {
             tells_origin: true,
             ack_timeout_ms: 60_000,
             packet_bytes_max: 1 << 20,
+            receive_maximum: u16::MAX,
         };
         self.relay = Some(Relay::new(plan, self.now_ms, &mut self.outputs));
     }

@@ -522,7 +522,10 @@ fn the_examples_in_the_reference_are_right() {
         (example.reconnect_min_ms, example.reconnect_max_ms, example.ack_timeout_s),
         (smallest.reconnect_min_ms, smallest.reconnect_max_ms, smallest.ack_timeout_s)
     );
-    assert_eq!(example.topic[0].qos, smallest.topic[0].qos);
+    assert_eq!(
+        (example.maximum_qos, example.topic[0].qos),
+        (smallest.maximum_qos, smallest.topic[0].qos)
+    );
 }
 
 fn is_toml(line: &str) -> bool {

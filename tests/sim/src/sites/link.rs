@@ -209,6 +209,7 @@ impl World {
             tells_origin: true,
             ack_timeout_ms: ACK_TIMEOUT_MS,
             packet_bytes_max: PACKET_BYTES_MAX,
+            receive_maximum: link.inflight_max,
         };
         let mut outputs = Outputs::default();
         let relay = Relay::new(plan, now_ms, &mut outputs);
