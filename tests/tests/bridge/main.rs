@@ -2,5 +2,8 @@
 #![allow(unreachable_pub, reason = "one crate: its modules see each other")]
 
 mod control;
+mod floods;
 mod reload;
+mod remote_errors;
+mod remote_limits;
 mod state;
