@@ -105,7 +105,8 @@ mod tests {
                 if is_up {
                     Ok(Box::new(duplex(1).0) as BoxedStream)
                 } else {
-                    Err(LinkError::TimedOut { phase: Phase::Tcp, limit_s: 1 })
+                    let what = "192.0.2.1:1883: connection refused".to_owned();
+                    Err(LinkError::Transport { phase: Phase::Tcp, what })
                 }
             })
         }

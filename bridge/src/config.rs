@@ -9,6 +9,8 @@ use std::fmt;
 
 use outpost_protocol::{ProtocolVersion, QoS, TopicFilter};
 use serde::Deserialize;
+use tokio_tungstenite::tungstenite::http::uri::PathAndQuery;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, header};
 
 use crate::mapping::Mapping;
 use crate::side::Side;
@@ -52,6 +54,12 @@ pub struct BridgeConfig {
     /// TLS towards the remote broker; plain TCP where it is not given.
     #[serde(default)]
     pub tls: Option<TlsConfig>,
+    /// MQTT over WebSocket, and with `tls` over secure WebSocket (wss); without it where it is not given.
+    #[serde(default)]
+    pub websocket: Option<WebSocketConfig>,
+    /// An HTTP proxy that makes the connection to the remote broker, and looks its name up.
+    #[serde(default)]
+    pub proxy: Option<ProxyConfig>,
     /// QoS 1 and 2 messages unacknowledged in each direction, 1 to 1000; less where a broker allows
     /// less. Towards a broker that speaks 3.1.1, and so cannot say what it allows, at most 20:
     /// Mosquitto closes the connection at the 21st.
@@ -192,6 +200,41 @@ pub struct TlsConfig {
     pub alpn: Vec<String>,
 }
 
+/// MQTT over WebSocket towards the remote broker.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebSocketConfig {
+    /// Where the remote broker speaks MQTT: a path that begins with `/`, with its query if there is one,
+    /// up to 4096 bytes.
+    #[serde(default = "default_websocket_path")]
+    pub path: String,
+    /// Headers to send with the request, up to 32, such as `Authorization`. The values, up to 8192 bytes
+    /// each, are kept out of logs. Those that the handshake itself has cannot be given.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+}
+
+impl Default for WebSocketConfig {
+    fn default() -> Self {
+        Self { path: default_websocket_path(), headers: BTreeMap::new() }
+    }
+}
+
+/// An HTTP proxy, asked by CONNECT. What is between it and the bridge is not encrypted by it: TLS goes
+/// through it to the remote broker.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// Where the proxy listens, in the form of [`BridgeConfig::address`].
+    pub address: String,
+    /// The user name for the proxy (Basic), up to 255 bytes without colons.
+    #[serde(default)]
+    pub user_name: Option<String>,
+    /// The password for the proxy, up to 255 bytes. Who sees the bytes between bridge and proxy sees it.
+    #[serde(default)]
+    pub password: Option<Secret>,
+}
+
 /// One rule of what is forwarded. The local topic is `local_prefix` + name, the remote one
 /// `remote_prefix` + name, where the name fits `filter`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -313,6 +356,12 @@ impl BridgeConfig {
         self.validate_times_and_bounds()?;
         if let Some(tls) = &self.tls {
             tls.validate()?;
+        }
+        if let Some(websocket) = &self.websocket {
+            websocket.validate()?;
+        }
+        if let Some(proxy) = &self.proxy {
+            proxy.validate()?;
         }
         self.validate_topics()
     }
@@ -472,6 +521,58 @@ impl TlsConfig {
         }
         let server_name = self.server_name.as_deref();
         require(server_name != Some(""), "tls.server_name", "", "a host name or an IP address")
+    }
+}
+
+impl WebSocketConfig {
+    fn validate(&self) -> Result<(), Invalid> {
+        let is_path = self.path.starts_with('/')
+            && self.path.len() <= 4096
+            && PathAndQuery::try_from(&self.path).is_ok_and(|parsed| parsed.as_str() == self.path);
+        let expected = "a path that begins with /, up to 4096 bytes, without spaces and #";
+        require(is_path, "websocket.path", &self.path, expected)?;
+        require_range("websocket.headers", self.headers.len() as u64, 0, 32)?;
+        for (name, value) in &self.headers {
+            let key = format!("websocket.headers.{name}");
+            let is_free =
+                HeaderName::try_from(name).is_ok_and(|name| !OF_HANDSHAKE.contains(&name));
+            require(is_free, &key, "", "the name of a header that the handshake does not have")?;
+            let value = value.reveal();
+            let is_fine = value.len() <= 8192 && HeaderValue::try_from(value).is_ok();
+            require(is_fine, &key, "(hidden)", "up to 8192 bytes without control characters")?;
+        }
+        Ok(())
+    }
+}
+
+/// The headers that the handshake of WebSocket has itself, or must not have.
+const OF_HANDSHAKE: [HeaderName; 10] = [
+    header::HOST,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::SEC_WEBSOCKET_VERSION,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+    header::SEC_WEBSOCKET_ACCEPT,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+];
+
+impl ProxyConfig {
+    fn validate(&self) -> Result<(), Invalid> {
+        require_address("proxy.address", &self.address)?;
+        let is_fine = |text: &str| text.len() <= 255 && !text.contains(char::is_control);
+        if let Some(user_name) = &self.user_name {
+            let is_fine = is_fine(user_name) && !user_name.contains(':');
+            let expected = "up to 255 bytes without colons and control characters";
+            require(is_fine, "proxy.user_name", user_name, expected)?;
+        }
+        let Some(password) = &self.password else { return Ok(()) };
+        let expected = "up to 255 bytes without control characters";
+        require(is_fine(password.reveal()), "proxy.password", "(hidden)", expected)?;
+        let has_user = self.user_name.is_some();
+        require(has_user, "proxy.password", "(hidden)", "a user_name beside it")
     }
 }
 
@@ -656,6 +757,10 @@ fn default_topic_alias_max() -> u16 {
 /// A broker must hear from the bridge in time, what is held back included.
 pub(crate) fn longest_batch_delay_ms(keep_alive_s: u16) -> u64 {
     (u64::from(keep_alive_s) * 500).min(60_000)
+}
+
+fn default_websocket_path() -> String {
+    "/mqtt".to_owned()
 }
 
 fn default_failback_after_s() -> u32 {

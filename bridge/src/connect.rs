@@ -1,30 +1,35 @@
-//! How the bridge gets a byte stream to a broker: TCP, TLS, or what the caller makes up.
+//! How the bridge gets a byte stream to a broker: by TCP, through a proxy, with TLS, over WebSocket, in
+//! this order and as far as the configuration asks for them; or what the caller makes up.
+//!
+//! Each step knows the byte stream below it and nothing of the others. What goes over the stream, MQTT
+//! and compression, knows nothing of the steps.
+
+mod proxy;
+mod tcp;
+pub(crate) mod tls;
+pub(crate) mod websocket;
 
 use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::addresses::Addresses;
 use crate::config::{BridgeConfig, LocalConfig, TlsConfig, host_of};
 use crate::link_error::{LinkError, Phase};
+use proxy::Proxy;
+use tcp::TcpConnector;
+use tls::{Tls, TlsFiles};
+use websocket::WebSocket;
 
-/// Looking up a name, one TCP connect, and the TLS handshake may each take this long.
+/// Looking up a name, one TCP connect, and each handshake may take this long.
 const STEP_LIMIT_S: u64 = 10;
 
-/// No more addresses of one name are tried in one attempt.
-const ADDRESSES_MAX: usize = 4;
+/// Bytes that a local broker over the network does not acknowledge for so long end the connection.
+const LOCAL_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
 /// A byte stream in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -59,17 +64,21 @@ pub trait Connector: Send {
     }
 }
 
-/// The connector to the remote broker that a configuration asks for.
+/// The connector to the remote broker that a configuration asks for; it is valid (see
+/// [`BridgeConfig::validate`]).
 ///
 /// # Errors
-/// A TLS file that cannot be used, with its name.
+/// A TLS file that cannot be used, with its name, or a server name that is none.
 pub fn remote_connector(config: &BridgeConfig) -> Result<Box<dyn Connector>, LinkError> {
+    let files = tls_files(config.tls.as_ref())?;
     if config.fallback_addresses.is_empty() {
-        return connector_to(&config.address, config.tls.as_ref());
+        return Ok(Box::new(Way::remote(&config.address, config, files)?));
     }
     let addresses = std::iter::once(&config.address).chain(&config.fallback_addresses);
-    let each =
-        addresses.map(|address| Ok((address.clone(), connector_to(address, config.tls.as_ref())?)));
+    let each = addresses.map(|address| {
+        let way = Way::remote(address, config, files.clone())?;
+        Ok((address.clone(), Box::new(way) as Box<dyn Connector>))
+    });
     let each = each.collect::<Result<_, LinkError>>()?;
     Ok(Box::new(Addresses::new(config.address_policy, each)))
 }
@@ -77,154 +86,97 @@ pub fn remote_connector(config: &BridgeConfig) -> Result<Box<dyn Connector>, Lin
 /// The connector to a local broker that is reached over the network.
 ///
 /// # Errors
-/// A TLS file that cannot be used, with its name.
+/// A TLS file that cannot be used, with its name, or a server name that is none.
 pub fn local_connector(config: &LocalConfig) -> Result<Box<dyn Connector>, LinkError> {
-    connector_to(&config.address, config.tls.as_ref())
+    let files = tls_files(config.tls.as_ref())?;
+    Ok(Box::new(Way::new(&config.address, LOCAL_UNACKNOWLEDGED_MAX, files)?))
 }
 
-fn connector_to(address: &str, tls: Option<&TlsConfig>) -> Result<Box<dyn Connector>, LinkError> {
-    let tcp = TcpConnector::new(address);
-    match tls {
-        None => Ok(Box::new(tcp)),
-        Some(tls) => {
-            let host = host_of(address).unwrap_or(address);
-            let server_name = tls.server_name.as_deref().unwrap_or(host);
-            Ok(Box::new(TlsConnector::new(tcp, tls, server_name)?))
-        }
-    }
+/// All addresses of a broker share what the files hold.
+fn tls_files(config: Option<&TlsConfig>) -> Result<Option<Arc<TlsFiles>>, LinkError> {
+    config.map(|config| Ok(Arc::new(TlsFiles::read(config)?))).transpose()
 }
 
-/// TCP to `host:port`. The name is looked up for each connection, and its addresses are tried in
-/// the order that the resolver gives.
-#[derive(Clone, Debug)]
-pub struct TcpConnector {
+/// The way to one address of a broker.
+struct Way {
     address: String,
-}
-
-impl TcpConnector {
-    /// To this address, in the form of [`BridgeConfig::address`].
-    pub fn new(address: &str) -> Self {
-        Self { address: address.into() }
-    }
-
-    async fn open(&self) -> Result<TcpStream, LinkError> {
-        let mut last_error = transport(Phase::Dns, format!("{} has no address", self.address));
-        for address in self.look_up().await?.into_iter().take(ADDRESSES_MAX) {
-            match connect_tcp(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last_error = error,
-            }
-        }
-        Err(last_error)
-    }
-
-    async fn look_up(&self) -> Result<Vec<SocketAddr>, LinkError> {
-        let found = within(Phase::Dns, lookup_host(&self.address)).await?;
-        let found =
-            found.map_err(|error| transport(Phase::Dns, format!("{}: {error}", self.address)))?;
-        Ok(found.collect())
-    }
-}
-
-impl Connector for TcpConnector {
-    fn connect(&mut self) -> Connecting<'_> {
-        Box::pin(async move { Ok(Box::new(self.open().await?) as BoxedStream) })
-    }
-}
-
-/// TLS over TCP, by rustls with the ring provider.
-#[derive(Clone)]
-pub struct TlsConnector {
     tcp: TcpConnector,
-    tls: tokio_rustls::TlsConnector,
-    server_name: ServerName<'static>,
+    proxy: Option<Proxy>,
+    tls: Option<Tls>,
+    websocket: Option<WebSocket>,
 }
 
-impl TlsConnector {
-    /// Reads the files that `config` names. A change of the files needs a new connector.
-    ///
-    /// # Errors
-    /// A file that cannot be read or used, with its name, or a server name that is none.
-    pub fn new(
-        tcp: TcpConnector,
-        config: &TlsConfig,
-        server_name: &str,
+impl Way {
+    /// By TCP, and TLS where there are files for it.
+    fn new(
+        address: &str,
+        unacknowledged_max: Duration,
+        files: Option<Arc<TlsFiles>>,
     ) -> Result<Self, LinkError> {
-        let server_name = ServerName::try_from(server_name.to_owned()).map_err(|_| {
-            tls_error(format!("\"{server_name}\" is neither a host name nor an IP address"))
-        })?;
-        let tls = tokio_rustls::TlsConnector::from(Arc::new(client_config(config)?));
-        Ok(Self { tcp, tls, server_name })
+        let host = host_of(address).unwrap_or(address);
+        Ok(Self {
+            address: address.to_owned(),
+            tcp: TcpConnector::new(address, address.to_owned(), unacknowledged_max),
+            proxy: None,
+            tls: files.map(|files| Tls::new(files, host)).transpose()?,
+            websocket: None,
+        })
+    }
+
+    /// With all that the configuration of a remote broker asks for.
+    fn remote(
+        address: &str,
+        config: &BridgeConfig,
+        files: Option<Arc<TlsFiles>>,
+    ) -> Result<Self, LinkError> {
+        let ack_timeout = Duration::from_secs(config.ack_timeout_s.into());
+        let mut way = Self::new(address, ack_timeout, files)?;
+        if let Some(proxy) = &config.proxy {
+            let label = format!("proxy {}", proxy.address);
+            way.tcp = TcpConnector::new(&proxy.address, label, ack_timeout);
+            way.proxy = Some(Proxy::new(proxy));
+        }
+        way.websocket = config.websocket.as_ref().map(|websocket| {
+            WebSocket::new(address, websocket, way.tls.is_some(), config.packet_bytes_max)
+        });
+        Ok(way)
     }
 
     async fn open(&self) -> Result<BoxedStream, LinkError> {
-        let tcp = self.tcp.open().await?;
-        let handshake = self.tls.connect(self.server_name.clone(), tcp);
-        let stream = within(Phase::Tls, handshake).await?;
-        let failed = |error| tls_error(format!("{}: {error}", self.tcp.address));
-        Ok(Box::new(stream.map_err(failed)?))
+        let mut tcp = self.tcp.open().await?;
+        if let Some(proxy) = &self.proxy {
+            proxy.ask(&mut tcp, &self.address).await?;
+        }
+        let mut stream: BoxedStream = Box::new(tcp);
+        if let Some(tls) = &self.tls {
+            stream = tls.open(stream, &self.address).await?;
+        }
+        if let Some(websocket) = &self.websocket {
+            stream = websocket.open(stream, &self.address).await?;
+        }
+        Ok(stream)
     }
 }
 
-impl Connector for TlsConnector {
+impl Connector for Way {
     fn connect(&mut self) -> Connecting<'_> {
         Box::pin(self.open())
     }
 }
 
-async fn connect_tcp(address: SocketAddr) -> Result<TcpStream, LinkError> {
-    let failed = |error: io::Error| transport(Phase::Tcp, format!("{address}: {error}"));
-    let stream = within(Phase::Tcp, TcpStream::connect(address)).await?.map_err(failed)?;
-    // The bridge writes whole bursts; what it writes should leave at once.
-    stream.set_nodelay(true).map_err(failed)?;
-    Ok(stream)
-}
-
-async fn within<T>(phase: Phase, step: impl Future<Output = T>) -> Result<T, LinkError> {
-    timeout(Duration::from_secs(STEP_LIMIT_S), step)
-        .await
-        .map_err(|_| LinkError::TimedOut { phase, limit_s: STEP_LIMIT_S })
-}
-
-fn client_config(config: &TlsConfig) -> Result<ClientConfig, LinkError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&config.ca_file)? {
-        roots
-            .add(certificate)
-            .map_err(|error| tls_error(format!("{}: {error}", config.ca_file)))?;
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| tls_error(error.to_string()))?
-        .with_root_certificates(roots);
-    let mut client = match (&config.cert_file, &config.key_file) {
-        (Some(cert_file), Some(key_file)) => {
-            let key = PrivateKeyDer::from_pem_file(Path::new(key_file))
-                .map_err(|error| tls_error(format!("{key_file}: {error}")))?;
-            builder
-                .with_client_auth_cert(certificates(cert_file)?, key)
-                .map_err(|error| tls_error(format!("{cert_file} and {key_file}: {error}")))?
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    client.alpn_protocols = config.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-    Ok(client)
-}
-
-fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, LinkError> {
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(Path::new(file))
-        .and_then(Iterator::collect)
-        .map_err(|error| tls_error(format!("{file}: {error}")))?;
-    if certificates.is_empty() {
-        return Err(tls_error(format!("{file}: no certificate in it")));
-    }
-    Ok(certificates)
+/// One step, within its time. `peer`: the address that it is taken with.
+async fn within<T>(
+    phase: Phase,
+    peer: &str,
+    step: impl Future<Output = T>,
+) -> Result<T, LinkError> {
+    timeout(Duration::from_secs(STEP_LIMIT_S), step).await.map_err(|_| LinkError::TimedOut {
+        phase,
+        peer: peer.to_owned(),
+        limit_s: STEP_LIMIT_S,
+    })
 }
 
 fn transport(phase: Phase, what: String) -> LinkError {
     LinkError::Transport { phase, what }
-}
-
-fn tls_error(what: String) -> LinkError {
-    transport(Phase::Tls, what)
 }

@@ -32,7 +32,8 @@ use crate::status::{BridgeState, BridgeStatus};
 /// From CONNECT to CONNACK, in seconds, where `ack_timeout_s` is not shorter.
 const CONNACK_LIMIT_S: u64 = 30;
 
-/// A connector knows its own steps and their times; this is for one that does not return.
+/// A connector knows its own steps and their times; this, for each address that it may try, is for one
+/// that does not return.
 const CONNECTOR_LIMIT_S: u64 = 90;
 
 /// A link that held as long as this lets the back-off start anew.
@@ -219,7 +220,7 @@ impl Driver {
         let is_due = self.local_is_new && !self.subscribed.local;
         let rules = if is_due { self.mapping.rules(Side::Local) } else { &[] };
         let version = peer.version;
-        within(Phase::Local, CONNACK_LIMIT_S, async {
+        within(Phase::Local, Side::Local.to_string(), CONNACK_LIMIT_S, async {
             prepare::subscribe(&mut end, version, rules).await?;
             prepare::leave(end, version).await
         })
@@ -235,15 +236,13 @@ impl Driver {
         connector: &mut dyn Connector,
         request: &Request,
     ) -> Result<(MqttEnd<BoxedStream>, Peer), LinkError> {
-        let limit_s = CONNACK_LIMIT_S.min(self.config.ack_timeout_s.into());
-        let opened = open(side, connector, request, limit_s).await;
+        let opened = self.open(side, connector, request).await;
         match opened {
             Err(LinkError::Refused { reason: ReasonCode::UnsupportedProtocolVersion, .. })
                 if request.bridge_bit =>
             {
                 self.bridge_bit[side] = false;
-                let request = Request { bridge_bit: false, ..request.clone() };
-                open(side, connector, &request, limit_s).await
+                self.open(side, connector, &Request { bridge_bit: false, ..request.clone() }).await
             }
             // Some brokers say nothing to a version that they do not know: try it the other way
             // next time.
@@ -253,6 +252,50 @@ impl Driver {
             }
             other => other,
         }
+    }
+
+    /// Connects, and speaks CONNECT and CONNACK.
+    async fn open(
+        &self,
+        side: Side,
+        connector: &mut dyn Connector,
+        request: &Request,
+    ) -> Result<(MqttEnd<BoxedStream>, Peer), LinkError> {
+        let stream = self.connect(side, connector).await?;
+        let mut end = MqttEnd::new(side, request.version, request.packet_bytes_max, stream);
+        let mut out = Output::default();
+        request
+            .encode(&mut out)
+            .map_err(|_| LinkError::Protocol { side, what: "CONNECT cannot be encoded".into() })?;
+        let address = match side {
+            Side::Local => self.config.local.as_ref().map(|local| local.address.as_str()),
+            Side::Remote => Some(connector.address().unwrap_or(&self.config.address)),
+        };
+        let address = address.map_or_else(|| side.to_string(), str::to_owned);
+        let limit_s = CONNACK_LIMIT_S.min(self.config.ack_timeout_s.into());
+        let shaking = shake(side, &mut end, &mut out, request);
+        let peer = within(Phase::Connect, address, limit_s, shaking).await?;
+        Ok((end, peer))
+    }
+
+    /// A byte stream, or why there is none; of the local broker it is said that it is this one.
+    async fn connect(
+        &self,
+        side: Side,
+        connector: &mut dyn Connector,
+    ) -> Result<BoxedStream, LinkError> {
+        let (phase, addresses) = match side {
+            Side::Local => (Phase::Local, 1),
+            Side::Remote => (Phase::Connect, 1 + self.config.fallback_addresses.len() as u64),
+        };
+        let limit_s = CONNECTOR_LIMIT_S * addresses;
+        let connected = within(phase, side.to_string(), limit_s, connector.connect()).await;
+        connected.map_err(|error| match error {
+            LinkError::Transport { .. } if side == Side::Local => {
+                LinkError::Transport { phase, what: error.to_string() }
+            }
+            other => other,
+        })
     }
 
     fn remote_request(&self) -> Request {
@@ -509,36 +552,6 @@ impl Limits {
     }
 }
 
-/// Connects, and speaks CONNECT and CONNACK, for which there are so many seconds.
-async fn open(
-    side: Side,
-    connector: &mut dyn Connector,
-    request: &Request,
-    limit_s: u64,
-) -> Result<(MqttEnd<BoxedStream>, Peer), LinkError> {
-    let stream = connect(side, connector).await?;
-    let mut end = MqttEnd::new(side, request.version, request.packet_bytes_max, stream);
-    let mut out = Output::default();
-    request
-        .encode(&mut out)
-        .map_err(|_| LinkError::Protocol { side, what: "CONNECT cannot be encoded".into() })?;
-    let answer = shake(side, &mut end, &mut out, request);
-    let peer = within(Phase::Connect, limit_s, answer).await?;
-    Ok((end, peer))
-}
-
-/// A byte stream, or why there is none; of the local broker it is said that it is this one.
-async fn connect(side: Side, connector: &mut dyn Connector) -> Result<BoxedStream, LinkError> {
-    let phase = if side == Side::Local { Phase::Local } else { Phase::Connect };
-    let connected = within(phase, CONNECTOR_LIMIT_S, connector.connect()).await;
-    connected.map_err(|error| match error {
-        LinkError::Transport { .. } if side == Side::Local => {
-            LinkError::Transport { phase, what: error.to_string() }
-        }
-        other => other,
-    })
-}
-
 async fn shake(
     side: Side,
     end: &mut MqttEnd<BoxedStream>,
@@ -573,12 +586,15 @@ async fn shake(
 
 async fn within<T>(
     phase: Phase,
+    peer: String,
     limit_s: u64,
     step: impl Future<Output = Result<T, LinkError>>,
 ) -> Result<T, LinkError> {
-    timeout(Duration::from_secs(limit_s), step)
-        .await
-        .unwrap_or(Err(LinkError::TimedOut { phase, limit_s }))
+    timeout(Duration::from_secs(limit_s), step).await.unwrap_or(Err(LinkError::TimedOut {
+        phase,
+        peer,
+        limit_s,
+    }))
 }
 
 fn add(before: &Counts, now: &Counts) -> Counts {

@@ -9,7 +9,7 @@ use outpost_protocol::{Packet, ProtocolVersion, decode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use crate::compression::Compressed;
-use crate::connect::BoxedStream;
+use crate::connect::{BoxedStream, tls};
 use crate::link_error::LinkError;
 use crate::output::Output;
 use crate::side::Side;
@@ -142,6 +142,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MqttEnd<S> {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             return LinkError::Closed { side: self.side, connecting: false };
         }
-        LinkError::Io { side: self.side, what: error.to_string() }
+        LinkError::Io { side: self.side, what: tls::words(error) }
     }
 }

@@ -26,8 +26,8 @@
 //!   limits, bounds of memory. [`backoff`], [`handshake`], [`output`]: its smaller companions. None
 //!   of these knows a clock, a socket or a random source.
 //! - [`compression`]: fewer bytes between two Outposts.
-//! - [`connect`]: TCP, TLS, or any other byte stream; inside the broker the local end is one in
-//!   memory. `end`, `link`, `driver`: the thin part that moves bytes and waits; `gather`: how long;
+//! - [`connect`]: TCP, proxy, TLS, WebSocket, or any other byte stream; inside the broker the local end
+//!   is one in memory. `end`, `link`, `driver`: the thin part that moves bytes and waits; `gather`: how long;
 //!   `prepare`: the session of a local broker over the network before the first link. [`run`] is the door.
 //! - [`origin`]: where a message comes from, against loops and repetitions.
 //! - [`peering`]: how two Outposts know each other, and what they agree on.

@@ -1,6 +1,7 @@
 //! Why a link could not be made or did not last, in words for the operator.
 
 use std::fmt;
+use std::io;
 
 use outpost_protocol::ReasonCode;
 
@@ -9,7 +10,8 @@ use crate::side::Side;
 /// Why there is no link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// A step before MQTT failed: looking the name up, TCP, TLS, or the door of the local broker.
+    /// A step before MQTT failed: looking the name up, TCP, the proxy, TLS, WebSocket, or the door of
+    /// the local broker.
     #[error("{phase} failed: {what}")]
     Transport {
         /// Which step.
@@ -18,10 +20,12 @@ pub enum LinkError {
         what: String,
     },
     /// A step took too long.
-    #[error("{phase} took longer than {limit_s} s")]
+    #[error("{phase} failed: {peer}: no answer within {limit_s} s")]
     TimedOut {
         /// Which step.
         phase: Phase,
+        /// The name or address that the step was taken with.
+        peer: String,
         /// The time allowed, in seconds.
         limit_s: u64,
     },
@@ -120,7 +124,9 @@ impl LinkError {
             LinkError::Transport { phase, .. } => match phase {
                 Phase::Dns => "dns",
                 Phase::Tcp => "tcp",
+                Phase::Proxy => "proxy",
                 Phase::Tls => "tls",
+                Phase::WebSocket => "websocket",
                 Phase::Connect => "connect",
                 Phase::Local => "local",
             },
@@ -162,8 +168,12 @@ pub enum Phase {
     Dns,
     /// Connecting by TCP.
     Tcp,
+    /// Asking the proxy for the way on.
+    Proxy,
     /// The TLS handshake, and the files that it needs.
     Tls,
+    /// The WebSocket handshake.
+    WebSocket,
     /// CONNECT until CONNACK.
     Connect,
     /// Opening the local broker's own door.
@@ -175,9 +185,20 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Phase::Dns => "DNS",
             Phase::Tcp => "TCP",
+            Phase::Proxy => "proxy",
             Phase::Tls => "TLS",
+            Phase::WebSocket => "WebSocket",
             Phase::Connect => "CONNECT",
             Phase::Local => "connecting to the local broker",
         })
+    }
+}
+
+/// What the system says of a failed call, without the number that std appends.
+pub(crate) fn io_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
     }
 }

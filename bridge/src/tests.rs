@@ -1,7 +1,9 @@
-//! The whole bridge between two fake brokers, in virtual time; and its TLS over the loopback.
+//! The whole bridge between two fake brokers, in virtual time; and its ways to the remote broker over the
+//! loopback.
 
 mod fake;
 mod tls;
+mod ways;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::config::{BridgeConfig, Direction, LocalConfig, MqttVersion, TopicConfig};
+use crate::connect::{Connecting, Connector};
 use crate::model::{Message, Model};
 use crate::run;
 use crate::side::{PerSide, Side};
@@ -103,6 +106,8 @@ fn config(qos: u8) -> BridgeConfig {
         password: None,
         keep_alive_s: 60,
         tls: None,
+        websocket: None,
+        proxy: None,
         inflight_max: 10,
         maximum_qos: 2,
         packet_bytes_max: 1 << 20,
@@ -245,6 +250,37 @@ async fn a_refused_connect_is_told_in_words_and_tried_again() {
     bench.brokers.remote.model().refusal = None;
     bench.subscribed().await;
     bench.stop().await;
+}
+
+/// Makes connections only after so many seconds, as several addresses do of which the first are dead.
+struct Slow(Box<dyn Connector>, u64);
+
+impl Connector for Slow {
+    fn connect(&mut self) -> Connecting<'_> {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_secs(self.1)).await;
+            self.0.connect().await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_address_has_its_time() {
+    for (addresses, is_in_time) in [(1, false), (4, true)] {
+        let brokers = models(ProtocolVersion::V5);
+        let fallback_addresses = vec!["192.0.2.2:1883".to_owned(); addresses - 1];
+        let config = BridgeConfig { fallback_addresses, ..config(1) };
+        let status = Arc::new(BridgeStatus::new("slow"));
+        let remote = Box::new(Slow(brokers.remote.connector(), 200));
+        let (local, never) = (brokers.local.connector(), std::future::pending());
+        let bridge = tokio::spawn(run(config, local, remote, status.clone(), 1, never));
+        let outcome = || status.snapshot().last_error.map(|error| error.what);
+        let is_up = || status.snapshot().state == BridgeState::Connected;
+        until("tried", || is_up() || outcome().is_some()).await;
+        let late = "CONNECT failed: remote broker: no answer within 90 s";
+        assert_eq!(outcome().as_deref(), (!is_in_time).then_some(late));
+        bridge.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,7 +91,15 @@ fn colours() -> bool {
     io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// What the configuration or the variable wants, without what shows secrets: tungstenite writes whole
+/// requests and frames at its lowest level, with the tokens and passwords in them.
 fn filter(level: LogLevel, variable: Option<&str>) -> Result<EnvFilter, LogError> {
+    let silent = |word: &str| word.parse().expect("a directive");
+    let wanted = wanted(level, variable)?;
+    Ok(wanted.add_directive(silent("tungstenite=off")))
+}
+
+fn wanted(level: LogLevel, variable: Option<&str>) -> Result<EnvFilter, LogError> {
     let level = match level {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
@@ -300,6 +308,17 @@ mod tests {
             [(LogLevel::Error, 0), (LogLevel::Warn, 1), (LogLevel::Info, 1), (LogLevel::Trace, 2)]
         {
             assert_eq!(written(style, at(level)).lines().count(), lines, "{level:?}");
+        }
+    }
+
+    #[test]
+    fn what_shows_secrets_is_never_written() {
+        for filter in [at(LogLevel::Trace), filter(LogLevel::Info, Some("trace")).unwrap()] {
+            let text = written_by(Style::Text { colours: false }, filter, || {
+                tracing::trace!(target: "tungstenite::protocol", "a frame with a password");
+                tracing::trace!(target: "another", "nothing of the kind");
+            });
+            assert!(text.contains("nothing") && !text.contains("password"), "{text}");
         }
     }
 

@@ -47,6 +47,8 @@ fn every_key() {
         password = "secret"
         keep_alive_s = 30
         tls = { ca_file = "ca.pem", cert_file = "c.pem", key_file = "k.pem", server_name = "hq" }
+        websocket = { path = "/broker?x=1", headers = { Authorization = "Bearer secret" } }
+        proxy = { address = "proxy:3128", user_name = "gateway", password = "secret" }
         inflight_max = 20
         packet_bytes_max = 65536
         reconnect_min_ms = 500
@@ -131,6 +133,63 @@ fn certificate_and_key_go_together() {
     with(Some("c"), Some("k")).validate().expect("both");
     assert_eq!(wrong_key(&with(Some("c"), None)), "tls.key_file");
     assert_eq!(wrong_key(&with(None, Some("k"))), "tls.cert_file");
+}
+
+#[test]
+fn websocket() {
+    let with = |path: &str, name: &str, value: &str| BridgeConfig {
+        websocket: Some(WebSocketConfig {
+            path: path.into(),
+            headers: BTreeMap::from([(name.to_owned(), Secret::new(value))]),
+        }),
+        ..smallest()
+    };
+    let defaults = parse(&format!("websocket = {{}}\n{SMALLEST}"));
+    defaults.validate().expect("everything has a default");
+    assert_eq!(defaults.websocket, Some(WebSocketConfig::default()));
+    with("/a/b?c=%20&d", "X-Key", "a b; \u{e9}").validate().expect("all right");
+    let long = format!("/{}", "a".repeat(4096));
+    for path in ["", "mqtt", "*", "/a b", "/a#b", "/a\r\nX: y", "http://h/a", &long] {
+        assert_eq!(wrong_key(&with(path, "X", "y")), "websocket.path", "{path}");
+    }
+    for name in ["", "A B", "A:", "Host", "upgrade", "Sec-WebSocket-Protocol", "X\n"] {
+        let expected = format!("websocket.headers.{name}");
+        assert_eq!(wrong_key(&with("/", name, "y")), expected, "{name}");
+    }
+    for value in ["a\r\nX: y", "\0", &"a".repeat(8193)] {
+        let invalid = with("/", "X", value).validate().expect_err("it is no value");
+        assert_eq!((invalid.key.as_str(), &*invalid.value), ("websocket.headers.X", "(hidden)"));
+    }
+    let many = (0..33).map(|number| (format!("X-{number}"), Secret::new("y"))).collect();
+    let headers = WebSocketConfig { headers: many, ..WebSocketConfig::default() };
+    let config = BridgeConfig { websocket: Some(headers), ..smallest() };
+    assert_eq!(wrong_key(&config), "websocket.headers");
+}
+
+#[test]
+fn proxies() {
+    let with = |address: &str, user_name: Option<&str>, password: Option<&str>| BridgeConfig {
+        proxy: Some(ProxyConfig {
+            address: address.into(),
+            user_name: user_name.map(Into::into),
+            password: password.map(Secret::new),
+        }),
+        ..smallest()
+    };
+    for fine in [with("p:1", None, None), with("[::1]:1", Some(""), Some("")), {
+        with("p:3128", Some("m\u{fc}ller"), Some("a:b c"))
+    }] {
+        fine.validate().expect("it is right");
+    }
+    for address in ["p", "http://p:3128", "p:0", ""] {
+        assert_eq!(wrong_key(&with(address, None, None)), "proxy.address", "{address}");
+    }
+    for user_name in ["a:b", "a\nb", &"a".repeat(256)] {
+        assert_eq!(wrong_key(&with("p:1", Some(user_name), None)), "proxy.user_name");
+    }
+    assert_eq!(wrong_key(&with("p:1", None, Some("p"))), "proxy.password");
+    let invalid = with("p:1", Some("u"), Some("a\nb")).validate().expect_err("a line feed");
+    assert_eq!((invalid.key.as_str(), &*invalid.value), ("proxy.password", "(hidden)"));
 }
 
 #[test]

@@ -172,7 +172,7 @@ impl<'a> Report<'a> {
 
     /// The value in the words of the file. Secrets stay in the file: errors end up in logs.
     fn shown(&self, key: &str, span: &Range<usize>) -> Option<String> {
-        if key.rsplit('.').next() == Some("password") {
+        if is_secret(key) {
             return Some("(hidden)".to_owned());
         }
         let first_line = self.text.get(span.clone())?.lines().next()?;
@@ -181,6 +181,12 @@ impl<'a> Report<'a> {
         }
         Some(first_line.chars().take(VALUE_CHARS_MAX).chain("...".chars()).collect())
     }
+}
+
+/// A proxy that is written as elsewhere, `http://user:password@host`, is a value of the wrong kind with a
+/// password in it, and headers hold tokens.
+fn is_secret(key: &str) -> bool {
+    key.ends_with(".password") || key.starts_with("bridge.proxy") || key.contains(".headers.")
 }
 
 /// What the system says of a failed call, without the number that std appends.

@@ -306,6 +306,24 @@ fn bridges() {
         errors(&BRIDGE.repeat(2)),
         "gateway.toml:8: bridge.name = \"central\": is the name of the bridge on line 1 already"
     );
+    let with = |line: &str| {
+        errors(&BRIDGE.replace("[[bridge.topic]]", &format!("{line}\n[[bridge.topic]]")))
+    };
+    assert_eq!(
+        with("websocket = { path = \"mqtt\" }"),
+        "gateway.toml:4: bridge.websocket.path = \"mqtt\": must be a path that begins with /, up to \
+         4096 bytes, without spaces and #"
+    );
+    assert_eq!(
+        with("websocket = { headers = { Host = \"hq\" } }"),
+        "gateway.toml:4: bridge.websocket.headers.Host: must be the name of a header that the \
+         handshake does not have"
+    );
+    assert_eq!(
+        with("websocket = { url = \"/mqtt\" }"),
+        "gateway.toml:4: bridge.websocket.url: unknown key; known here: path, headers"
+    );
+    assert_eq!(with("proxy = {}"), "gateway.toml:4: bridge.proxy: the key address is missing");
     let no_key = "tls = { ca_file = \"ca\", cert_file = \"c\" }\n[[bridge.topic]]";
     assert_eq!(
         errors(&BRIDGE.replace("[[bridge.topic]]", no_key)),
@@ -323,6 +341,22 @@ fn a_password_is_not_shown() {
         "gateway.toml:4: bridge.password = (hidden): must be a string in quotes"
     );
     assert!(!errors(&text("\"s3cret\"\nversion = \"3.1.1\"")).contains("s3cret"));
+    let with = |line: &str| {
+        errors(&BRIDGE.replace("[[bridge.topic]]", &format!("{line}\n[[bridge.topic]]")))
+    };
+    assert_eq!(
+        with("proxy = \"http://user:s3cret@proxy:3128\""),
+        "gateway.toml:4: bridge.proxy = (hidden): must be a table"
+    );
+    assert_eq!(
+        with("proxy = { address = \"p:1\", password = \"s3cret\" }"),
+        "gateway.toml:4: bridge.proxy.password = (hidden): must be a user_name beside it"
+    );
+    assert_eq!(
+        with("websocket = { headers = { Token = \"s3\\ncret\" } }"),
+        "gateway.toml:4: bridge.websocket.headers.Token = (hidden): must be up to 8192 bytes \
+         without control characters"
+    );
 }
 
 #[test]
@@ -382,7 +416,7 @@ fn the_reference_is_the_default() {
 /// Every key is named in its section: as it stands where it has a default, else behind `# `.
 #[test]
 fn the_reference_names_every_key() {
-    let sections: [(&str, &[&str], &[&str]); 12] = [
+    let sections: [(&str, &[&str], &[&str]); 14] = [
         ("[[listener]]", keys_of::<file::FileListener>(), &["tls"]),
         ("[listener.tls]", keys_of::<file::FileListenerTls>(), &["*"]),
         ("[auth]", keys_of::<file::FileAuth>(), &["*"]),
@@ -395,6 +429,8 @@ fn the_reference_names_every_key() {
         ("[[bridge]]", keys_of::<bridge::BridgeConfig>(), &["*"]),
         ("[[bridge.topic]]", keys_of::<bridge::TopicConfig>(), &["*"]),
         ("tls = { ca_file", keys_of::<bridge::TlsConfig>(), &["*"]),
+        ("websocket = {", keys_of::<bridge::WebSocketConfig>(), &["*"]),
+        ("proxy = {", keys_of::<bridge::ProxyConfig>(), &["*"]),
     ];
     for (header, keys, without_default) in sections {
         assert!(!keys.is_empty(), "{header} has keys");

@@ -37,10 +37,15 @@ fn of_listener(listener: &Listener, has_users: bool) -> Vec<String> {
 
 fn of_bridge(bridge: &BridgeConfig) -> Option<String> {
     let remote = bridge.address.parse().is_ok_and(|address: ListenAddress| !address.is_loopback());
-    let in_clear = bridge.tls.is_none() && bridge.password.is_some() && remote;
+    let has_headers = bridge.websocket.as_ref().is_some_and(|ws| !ws.headers.is_empty());
+    let what = match bridge.password {
+        Some(_) => "password crosses",
+        None => "headers cross",
+    };
+    let in_clear = bridge.tls.is_none() && (bridge.password.is_some() || has_headers) && remote;
     in_clear.then(|| {
         let name = &bridge.name;
-        format!("bridge {name}: without tls its password crosses the network in clear text")
+        format!("bridge {name}: without tls its {what} the network in clear text")
     })
 }
 
@@ -101,6 +106,11 @@ mod tests {
         assert_eq!(
             warnings(&bridge("hq.example:1883", "")),
             ["bridge hq: without tls its password crosses the network in clear text"]
+        );
+        let headers = bridge("hq.example:80", "websocket = { headers = { X-Token = \"t\" } }\n");
+        assert_eq!(
+            warnings(&headers.replace("password", "# password")),
+            ["bridge hq: without tls its headers cross the network in clear text"]
         );
         assert_eq!(warnings(&bridge("127.0.0.1:1884", "")), [""; 0]);
         assert_eq!(warnings(&bridge("hq.example:1883", "tls = { ca_file = \"a\" }\n")), [""; 0]);

@@ -32,13 +32,15 @@ pub fn publish(gateway: &Broker, topic: &str, qos: QoS, payloads: &[&str]) {
     }
 }
 
-/// What the status says of a remote that serves each connection like this.
+/// What the status says of a remote that serves each connection like this; `{address}` stands for where
+/// it listens.
 #[track_caller]
 fn told(version: &str, serve: fn(&mut Caller) -> Option<()>, kind: &str, what: &str) {
     let remote = FakeRemote::start(serve);
     let gateway = gateway(&remote, version, OUT_AND_IN);
     publish(&gateway, "up/x", QoS::AtLeastOnce, &["1", "2"]);
     let status = wait_for(&gateway, |status| status["last_error"]["kind"] == kind);
+    let what = what.replace("{address}", &remote.address().to_string());
     assert_eq!(status["last_error"]["what"], what, "{status:#}");
     assert_eq!(status["backlog"]["messages"], 2, "{status:#}");
     let before = remote.connections();
@@ -136,7 +138,8 @@ fn closed_after_subscribe() {
 
 #[test]
 fn connect_never_answered() {
-    told("5", |caller| caller.swallow(), "timeout", "CONNECT took longer than 1 s");
+    let what = "CONNECT failed: {address}: no answer within 1 s";
+    told("5", |caller| caller.swallow(), "timeout", what);
 }
 
 #[test]
