@@ -1,14 +1,16 @@
 #!/bin/sh
-# Installs what the tests need beside Rust: Debian's Mosquitto and Node.js where they are missing,
-# and the foreign MQTT clients at the versions of requirements.txt and package-lock.json, into
+# Installs what the tests need beside Rust: Debian's Mosquitto, RabbitMQ, NATS and Node.js where they
+# are missing, and the foreign MQTT clients at the versions of requirements.txt and package-lock.json, into
 # tests/.venv and tests/node_modules. Run again, it does only what is left to do.
 set -eu
 cd "$(dirname "$0")"
 
-# Debian's package of Mosquitto starts a broker on port 1883 where there is systemd. No test uses it
-# or that port.
+# Debian's packages of brokers start them on their usual ports where there is systemd. No test uses
+# those, or their ports.
 missing=""
 command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing="$missing mosquitto"
+[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$missing rabbitmq-server"
+command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ] || missing="$missing nats-server"
 command -v mosquitto_pub >/dev/null || missing="$missing mosquitto-clients"
 command -v node >/dev/null || missing="$missing nodejs"
 command -v npm >/dev/null || missing="$missing npm"

@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use outpost_protocol::{Connect, Packet, ProtocolVersion, decode};
 
@@ -34,7 +35,6 @@ impl Link {
     pub fn connect(address: SocketAddr, connect: &Connect<'_>) -> Option<(Self, ConnAck)> {
         let stream = TcpStream::connect_timeout(&address, DEADLINE).ok()?;
         stream.set_nodelay(true).ok()?;
-        stream.set_read_timeout(Some(DEADLINE)).ok()?;
         let (input, output) = (Vec::new(), Bytes(Vec::new()));
         let mut link = Self { stream, version: connect.version, input, taken: 0, output };
         link.put(&Packet::Connect(connect.clone()));
@@ -61,11 +61,17 @@ impl Link {
     /// # Panics
     /// When what comes is no packet, or nothing comes in time.
     pub fn next_packet(&mut self) -> Option<Received> {
+        self.next_packet_within(DEADLINE)
+    }
+
+    /// The same for a packet that may take longer than others.
+    pub fn next_packet_within(&mut self, within: Duration) -> Option<Received> {
         loop {
             if let Some(received) = self.buffered() {
                 return Some(received);
             }
             self.flush()?;
+            self.stream.set_read_timeout(Some(within)).ok()?;
             self.fill()?;
         }
     }
@@ -93,7 +99,7 @@ impl Link {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
                 {
-                    panic!("nothing came in {DEADLINE:?}")
+                    panic!("nothing came in time")
                 }
                 // A killed broker's connections are reset.
                 Err(_) => break 0,

@@ -3,7 +3,9 @@
 
 mod control;
 mod floods;
+mod foreign_remotes;
 mod reload;
 mod remote_errors;
 mod remote_limits;
 mod state;
+mod traffic;
