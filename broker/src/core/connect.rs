@@ -36,6 +36,13 @@ pub(super) fn is_state_of(topic: &str, client_id: &str) -> bool {
     rest.and_then(|rest| rest.strip_suffix("/state")) == Some(client_id)
 }
 
+/// Whether a 5.0 client is a bridge of Mosquitto's: with 5.0 it does not say so, and shows it by its will.
+fn leaves_state(connect: &Connect<'_>) -> bool {
+    let will = connect.will.as_ref().filter(|will| will.retain);
+    connect.version == ProtocolVersion::V5
+        && will.is_some_and(|will| is_state_of(will.topic, connect.client_id))
+}
+
 /// What a CONNACK grants that the client did not know.
 struct Granted {
     session_present: bool,
@@ -196,7 +203,9 @@ impl Broker {
             wants_reasons: connect.version == ProtocolVersion::V5
                 && properties.request_problem_information() != Some(0),
             bridge,
-            is_any_bridge: connect.bridge || Peering::of(properties).is_some(),
+            is_any_bridge: connect.bridge
+                || Peering::of(properties).is_some()
+                || leaves_state(connect),
             topic_alias_maximum_out: alias_maximum.min(limits.topic_alias_maximum_out),
             topic_aliases: Vec::new(),
             outputs: Vec::new(),

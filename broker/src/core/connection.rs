@@ -50,7 +50,8 @@ pub(super) struct Connection {
     pub wants_reasons: bool,
     /// It is the bridge of an Outpost, and was granted this.
     pub bridge: Option<Features>,
-    /// It is a bridge of any make: by the bit of 3.1.1, or as one of an Outpost.
+    /// It is a bridge of any make: by the bit of 3.1.1, by its will with 5.0, or as one of an
+    /// Outpost.
     pub is_any_bridge: bool,
     pub topic_alias_maximum_out: u16,
     /// Topics by alias, as the client set them. Empty until the first.

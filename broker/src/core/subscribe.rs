@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use outpost_protocol::{
     ProtocolVersion, QoS, ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe,
-    SubscribeFilter, TopicFilter, UnsubAck, Unsubscribe,
+    SubscribeFilter, SubscriptionOptions, TopicFilter, UnsubAck, Unsubscribe,
 };
 
 use super::change::SubscriptionRecord;
@@ -26,6 +26,7 @@ impl Broker {
     ) -> Handled {
         let connection = &self.connections[id.index()];
         let (version, is_bridge) = (connection.version, connection.bridge.is_some());
+        let has_bridge_bit = version != ProtocolVersion::V5 && connection.is_any_bridge;
         let subscription_id = subscribe.properties.subscription_identifier();
         let mut reasons = Vec::new();
         for wanted in subscribe.filters.iter() {
@@ -38,7 +39,10 @@ impl Broker {
                 return self.fail(now, id, ReasonCode::ProtocolError, why);
             }
         }
-        for wanted in subscribe.filters.iter() {
+        for mut wanted in subscribe.filters.iter() {
+            if has_bridge_bit {
+                wanted.options = bridge_options(&wanted);
+            }
             reasons.push(self.subscribe(key, &wanted, subscription_id, is_bridge));
         }
         let suback = SubAck {
@@ -171,4 +175,14 @@ fn check_filter(version: ProtocolVersion, filter: &str) -> Option<(ReasonCode, &
     }
     let is_fine = version == ProtocolVersion::V5 || TopicFilter::new(filter).is_ok();
     if is_fine { None } else { Some((ReasonCode::TopicFilterInvalid, "invalid topic filter")) }
+}
+
+/// What the bridge bit asks for where a version has no words for it: the bridge's own messages do not
+/// come back, and RETAIN stays as it is.
+fn bridge_options(wanted: &SubscribeFilter<'_>) -> SubscriptionOptions {
+    SubscriptionOptions {
+        no_local: !wanted.filter.starts_with("$share/"),
+        retain_as_published: true,
+        ..wanted.options
+    }
 }

@@ -3,6 +3,7 @@
 
 mod control;
 mod floods;
+mod foreign_bridge;
 mod foreign_remotes;
 mod reload;
 mod remote_errors;

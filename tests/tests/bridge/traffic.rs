@@ -47,9 +47,10 @@ pub fn subscribe(
     let Some(Received::SubAck(ack)) = link.next_packet() else { panic!("no SUBACK") };
     assert!(ack.reasons.iter().all(|reason| !reason.is_error()), "{ack:?}");
     thread::spawn(move || {
+        let mut unreleased = BTreeSet::new();
         loop {
             while let Some(packet) = link.next_packet_within(PATIENCE) {
-                if let Some(came) = take(&mut link, &packet)
+                if let Some(came) = take(&mut link, &packet, &mut unreleased)
                     && sender.send(came).is_err()
                 {
                     return;
@@ -80,8 +81,8 @@ fn connect(address: SocketAddr, version: ProtocolVersion, id: &str, is_new: bool
     }
 }
 
-/// Acknowledges a packet; the message that it brings.
-fn take(link: &mut Link, packet: &Received) -> Option<Came> {
+/// Acknowledges a packet; the message that it brings, where it is new (4.3.3, method B).
+fn take(link: &mut Link, packet: &Received, unreleased: &mut BTreeSet<PacketId>) -> Option<Came> {
     let (reason, properties) = (ReasonCode::Success, Properties::EMPTY);
     match packet {
         Received::Publish(publish) => {
@@ -94,6 +95,9 @@ fn take(link: &mut Link, packet: &Received) -> Option<Came> {
                 QoS::ExactlyOnce => {
                     let packet_id = publish.id();
                     link.put(&Packet::PubRec(PubRec { packet_id, reason, properties }));
+                    if !unreleased.insert(packet_id) {
+                        return None;
+                    }
                 }
             }
             let (topic, payload) = (publish.topic.clone(), publish.payload.clone());
@@ -101,6 +105,7 @@ fn take(link: &mut Link, packet: &Received) -> Option<Came> {
         }
         Received::PubRel(release) => {
             let packet_id = release.packet_id;
+            unreleased.remove(&packet_id);
             link.put(&Packet::PubComp(PubComp { packet_id, reason, properties }));
             None
         }

@@ -500,3 +500,21 @@ fn connect_variants() {
     broker.connect(&with_password).expect_nothing();
     broker.connect(&Connect { bridge: true, ..v311(&name) }).expect_nothing();
 }
+
+/// The bridge bit stands for two options of 5.0: No Local and Retain As Published.
+#[test]
+fn a_bridge_gets_retain_as_it_is_and_not_its_own_messages() {
+    let broker = Broker::shared();
+    let topic = unique("bridged");
+    let mut bridge = broker.connect(&Connect { bridge: true, ..v311(&unique("bridge")) });
+    bridge.subscribe(&topic, AtLeastOnce);
+    bridge.publish(&Message { qos: AtLeastOnce, ..message(&topic, b"own") });
+    let mut other = broker.connect(&v311(&unique("other")));
+    for retain in [true, false] {
+        other.publish(&Message { qos: AtLeastOnce, retain, ..message(&topic, b"of another") });
+        let came = bridge.take();
+        assert_eq!((came.text(), came.retain), ("of another", retain));
+    }
+    let shared = format!("$share/group/{topic}");
+    bridge.subscribe(&shared, AtLeastOnce);
+}
