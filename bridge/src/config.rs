@@ -4,6 +4,8 @@
 //! [`BridgeConfig`] is the form in the file; [`BridgeConfig::validate`] refuses what has no meaning
 //! and names key, value and what would be right. Nothing here looks at the network or at files.
 
+mod class;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -15,6 +17,8 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, header};
 use crate::mapping::Mapping;
 use crate::side::Side;
 use crate::template::{Template, TemplateFault, is_name};
+
+pub use class::{CLASSES_MAX, ClassConfig, DEFAULT_CLASS};
 
 /// One bridge: a link to another MQTT broker, and what goes over it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -110,6 +114,9 @@ pub struct BridgeConfig {
     /// there always: `{bridge}`, its name, and `{client_id}`.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// Topics that go by links of their own, up to [`CLASSES_MAX`] classes.
+    #[serde(default)]
+    pub class: Vec<ClassConfig>,
     /// What is forwarded, 1 to [`TOPICS_MAX`] tables. The first that fits a topic decides.
     #[serde(default)]
     pub topic: Vec<TopicConfig>,
@@ -117,6 +124,9 @@ pub struct BridgeConfig {
     /// one for all bridges.
     #[serde(skip)]
     pub local: Option<LocalConfig>,
+    /// Which class this is a link of; see [`Self::links`].
+    #[serde(skip)]
+    pub link_class: Option<String>,
 }
 
 /// A local broker of any make that is reached over the network: `[local]`. What it is to a bridge, the
@@ -258,6 +268,9 @@ pub struct TopicConfig {
     /// What becomes of the RETAIN flag.
     #[serde(default)]
     pub retain: RetainRule,
+    /// Which of the classes of the bridge they are of; see [`ClassConfig`].
+    #[serde(default)]
+    pub class: Option<String>,
     /// Which way the messages go.
     pub direction: Direction,
     /// The highest QoS used, 0 to 2.
@@ -363,6 +376,7 @@ impl BridgeConfig {
         if let Some(proxy) = &self.proxy {
             proxy.validate()?;
         }
+        self.validate_classes()?;
         self.validate_topics()
     }
 
@@ -373,14 +387,59 @@ impl BridgeConfig {
 
     /// The client identifier at both brokers.
     pub fn client_id(&self) -> String {
-        self.client_id.clone().unwrap_or_else(|| format!("outpost-{}", self.name))
+        let base = match &self.client_id {
+            Some(client_id) => client_id.clone(),
+            None => format!("outpost-{}", self.name),
+        };
+        match self.class_suffix() {
+            Some(class) => format!("{base}.{class}"),
+            None => base,
+        }
+    }
+
+    /// The name of the link in logs and status: that of the bridge, with `.` and the class behind it
+    /// where that is not the default one.
+    pub fn link_name(&self) -> String {
+        match self.class_suffix() {
+            Some(class) => format!("{}.{class}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    fn class_suffix(&self) -> Option<&str> {
+        self.link_class.as_deref().filter(|class| *class != DEFAULT_CLASS)
+    }
+
+    /// The links that this bridge is made of, one for each class that has topics. Each is run as a
+    /// bridge of its own ([`crate::run`]), knows the rules of all, and takes those of its class.
+    pub fn links(&self) -> Vec<Self> {
+        let mut classes: Vec<&str> = self.topic.iter().map(TopicConfig::class).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        let link = |class: &str| Self { link_class: Some(class.to_owned()), ..self.clone() };
+        classes.into_iter().map(link).collect()
+    }
+
+    /// How the messages of this link go.
+    pub fn own_class(&self) -> ClassConfig {
+        let own = self.link_class.as_deref().unwrap_or(DEFAULT_CLASS);
+        self.find_class(own).cloned().unwrap_or_default()
+    }
+
+    /// A class that is configured.
+    pub fn find_class(&self, name: &str) -> Option<&ClassConfig> {
+        self.class.iter().find(|class| class.name == name)
+    }
+
+    /// The rules of this link, or of all of them where this is not one of [`Self::links`].
+    pub fn mapping(&self) -> Mapping {
+        Mapping::of_class(&self.topics(), self.link_class.as_deref())
     }
 
     /// The subscriptions of the local session: each local filter that goes out, with its QoS. The
     /// local broker can hold messages for them before the first link is up.
     pub fn local_subscriptions(&self) -> impl Iterator<Item = (String, u8)> {
-        let mapping = Mapping::new(&self.topics());
-        let rules = mapping.rules(Side::Local).to_vec();
+        let rules = self.mapping().rules(Side::Local).to_vec();
         rules.into_iter().map(|rule| (rule.filter().to_owned(), rule.qos() as u8))
     }
 
@@ -458,6 +517,30 @@ impl BridgeConfig {
         let min_ms = self.reconnect_min_ms;
         require_range("reconnect_max_ms", self.reconnect_max_ms, min_ms, 86_400_000)?;
         require_range("ack_timeout_s", self.ack_timeout_s.into(), 1, 3600)
+    }
+
+    fn validate_classes(&self) -> Result<(), Invalid> {
+        require_range("class", self.class.len() as u64, 0, CLASSES_MAX as u64)?;
+        for (index, class) in self.class.iter().enumerate() {
+            let within = |invalid: Invalid| Invalid {
+                key: format!("class[{index}].{}", invalid.key),
+                ..invalid
+            };
+            class.validate().map_err(within)?;
+            let is_first = self.class[..index].iter().all(|other| other.name != class.name);
+            require(is_first, "name", &class.name, "a name that no other class has")
+                .map_err(within)?;
+            let is_used = self.topic.iter().any(|topic| topic.class() == class.name);
+            require(is_used, "name", &class.name, "a class that a topic table names")
+                .map_err(within)?;
+        }
+        for (index, topic) in self.topic.iter().enumerate() {
+            let is_known =
+                topic.class() == DEFAULT_CLASS || self.find_class(topic.class()).is_some();
+            let key = format!("topic[{index}].class");
+            require(is_known, &key, topic.class(), "the name of a class of this bridge")?;
+        }
+        Ok(())
     }
 
     fn validate_topics(&self) -> Result<(), Invalid> {
@@ -587,11 +670,17 @@ impl TopicConfig {
         format!("{}{}", self.remote_prefix, self.filter)
     }
 
+    /// Which class it is of.
+    pub fn class(&self) -> &str {
+        self.class.as_deref().unwrap_or(DEFAULT_CLASS)
+    }
+
     /// A rule with all else at its default.
     pub fn new(filter: &str, direction: Direction) -> Self {
         Self {
             filter: filter.into(),
             direction,
+            class: None,
             from: String::new(),
             to: String::new(),
             exclude: Vec::new(),

@@ -13,11 +13,12 @@ use tracing::{debug, info, warn};
 
 use crate::addresses::preferred_is_back;
 use crate::backoff::Backoff;
-use crate::config::{BridgeConfig, Compression, Secret, longest_batch_delay_ms};
+use crate::config::{BridgeConfig, ClassConfig, Compression, Secret, longest_batch_delay_ms};
 use crate::connect::{BoxedStream, Connector};
 use crate::end::MqttEnd;
 use crate::gather::Gather;
 use crate::handshake::{Peer, Request};
+use crate::hours::{Hours, Opening};
 use crate::link::{Clock, Link};
 use crate::link_error::{LinkError, Phase};
 use crate::mapping::Mapping;
@@ -28,6 +29,7 @@ use crate::prepare;
 use crate::relay::{Counts, Notice, Plan, Relay, sweep_needed};
 use crate::side::{PerSide, Side};
 use crate::status::{BridgeState, BridgeStatus};
+use crate::turns::{Turn, Turns};
 
 /// From CONNECT to CONNACK, in seconds, where `ack_timeout_s` is not shorter.
 const CONNACK_LIMIT_S: u64 = 30;
@@ -45,25 +47,38 @@ const SWEEPS_MAX: u32 = 3;
 /// A session that expires sooner may be gone after an ordinary failure of the link.
 const SHORT_EXPIRY_S: u32 = 86_400;
 
+/// With a limit to the messages a second: how many seconds' worth the local broker sends ahead. The
+/// round trip of a slow link is shorter.
+const HELD_S: u32 = 3;
+
 /// The status shows no more problems of one link than this.
 const PROBLEMS_MAX: usize = 16;
 
 /// Runs a bridge until `shutdown`. `config` is valid (see [`BridgeConfig::validate`]). `local` makes
 /// connections to the broker at home and `remote` to the other one (see
 /// [`crate::connect::remote_connector`]); both are asked anew for each link. `seed` draws the
-/// variation of the waits. Nothing here ends the bridge but `shutdown`: it then says DISCONNECT on
+/// variation of the waits. `turns` is shared by the links of one bridge. Nothing here ends the bridge but `shutdown`: it then says DISCONNECT on
 /// both sides, within a second.
 pub async fn run(
     config: BridgeConfig,
     mut local: Box<dyn Connector>,
     mut remote: Box<dyn Connector>,
     status: Arc<BridgeStatus>,
+    turns: Turns,
     seed: u64,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut driver = Driver::new(config, status, seed);
     let mut shutdown = pin!(shutdown);
-    while let Some(error) = driver.attempt(&mut *local, &mut *remote, shutdown.as_mut()).await {
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.as_mut() => break,
+            () = driver.until_open() => {}
+        }
+        let turn = turns.enter(driver.class.priority);
+        let ended = driver.attempt(&mut *local, &mut *remote, turn, shutdown.as_mut()).await;
+        let Some(error) = ended else { break };
         let delay = driver.handle_end(&error);
         tokio::select! {
             biased;
@@ -72,13 +87,16 @@ pub async fn run(
         }
     }
     driver.status.enter(BridgeState::Stopped);
-    info!(bridge = driver.config.name, "bridge stopped");
+    info!(bridge = driver.name, "bridge stopped");
 }
 
 /// What lasts from one link to the next. All of it can be lost: it saves time and log lines, with
 /// one exception, `sweep_left`, which see.
 struct Driver {
+    /// In the log.
+    name: String,
     config: BridgeConfig,
+    class: ClassConfig,
     mapping: Arc<Mapping>,
     status: Arc<BridgeStatus>,
     backoff: Backoff,
@@ -116,7 +134,9 @@ struct Limits {
 impl Driver {
     fn new(config: BridgeConfig, status: Arc<BridgeStatus>, seed: u64) -> Self {
         Self {
-            mapping: Arc::new(Mapping::new(&config.topics())),
+            name: config.link_name(),
+            class: config.own_class(),
+            mapping: Arc::new(config.mapping()),
             counts_before: status.snapshot().counts,
             status,
             backoff: Backoff::new(config.reconnect_min_ms, config.reconnect_max_ms, seed),
@@ -135,11 +155,26 @@ impl Driver {
         }
     }
 
+    /// Until it is time for a link.
+    async fn until_open(&self) {
+        let hours = self.class.hours();
+        let mut told = false;
+        while let Opening::Closed { for_s } = hours.at(second_of_day()) {
+            let next_attempt = SystemTime::now() + Duration::from_secs(for_s.into());
+            if !std::mem::replace(&mut told, true) {
+                info!(bridge = self.name, "outside its hours; the next attempt is in {for_s} s");
+                self.status.enter(BridgeState::OutsideHours { next_attempt });
+            }
+            sleep(look_again_in(for_s)).await;
+        }
+    }
+
     /// Makes a link and keeps it until it ends; `None`: shut down.
     async fn attempt(
         &mut self,
         local: &mut dyn Connector,
         remote: &mut dyn Connector,
+        turn: Turn,
         mut shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Option<LinkError> {
         self.status.with(|snapshot| snapshot.address.clone_from(&self.config.address));
@@ -147,18 +182,20 @@ impl Driver {
         let made = tokio::select! {
             biased;
             () = shutdown.as_mut() => return None,
-            made = self.make_link(local, remote) => made,
+            made = self.make_link(local, remote, turn) => made,
         };
         let mut link = match made {
             Ok(link) => link,
             Err(error) => return Some(error),
         };
         let failback_after = Duration::from_secs(self.config.failback_after_s.into());
+        let hours = self.class.hours();
         let ended = tokio::select! {
             biased;
             () = shutdown.as_mut() => None,
             error = link.run(|relay| self.observe(relay)) => Some(error),
             () = preferred_is_back(remote, failback_after) => Some(LinkError::FailBack),
+            () = closing(&hours) => Some(LinkError::OutsideHours),
         };
         remote.link_ended();
         self.note_sweep(&link.relay);
@@ -172,6 +209,7 @@ impl Driver {
         &mut self,
         local: &mut dyn Connector,
         remote: &mut dyn Connector,
+        turn: Turn,
     ) -> Result<Link, LinkError> {
         if self.config.local.is_some() {
             self.meet_local(local).await?;
@@ -203,7 +241,7 @@ impl Driver {
         self.link_up_ms = Some(self.clock.now_ms());
         self.status.with(|snapshot| snapshot.problems.clear());
         self.enter_connected();
-        Ok(Link { ends, outputs, relay, gather, clock: self.clock })
+        Ok(Link { ends, outputs, relay, gather, clock: self.clock, turn })
     }
 
     /// Makes sure of a local broker over the network before the remote one is asked. Its session is
@@ -327,6 +365,11 @@ impl Driver {
         };
         let local = self.config.local.as_ref();
         let version = local.map_or(ProtocolVersion::V5, |local| local.version.into());
+        // What waits for its turn is held here: no more of it than the rate lets through soon.
+        let held_max = match self.class.messages_per_s {
+            0 => u16::MAX,
+            per_s => u16::try_from(per_s.saturating_mul(HELD_S)).unwrap_or(u16::MAX),
+        };
         Request {
             version,
             bridge_bit: version == ProtocolVersion::V311 && self.bridge_bit.local,
@@ -334,7 +377,7 @@ impl Driver {
             user_name: local.and_then(|local| local.user_name.clone()),
             password: revealed(local.and_then(|local| local.password.as_ref())),
             keep_alive_s: self.config.keep_alive_s,
-            receive_maximum: limits.receive_maximum,
+            receive_maximum: limits.receive_maximum.min(held_max),
             packet_bytes_max: limits.packet_bytes_max.saturating_add(taken_off),
             // Bytes cost nothing there.
             topic_alias_max: 0,
@@ -378,7 +421,7 @@ impl Driver {
             None => left.filter(|_| self.sweeps < SWEEPS_MAX),
         };
         if left.is_some() && sweep.is_none() {
-            warn!(bridge = self.config.name, "identifiers of a lost session could not be released");
+            warn!(bridge = self.name, "identifiers of a lost session could not be released");
         }
         self.sweep_left = sweep;
         let subscribe = PerSide::from_fn(|side| {
@@ -396,6 +439,7 @@ impl Driver {
                 + u64::from(self.config.batch_delay_ms),
             packet_bytes_max: self.config.packet_bytes_max,
             receive_maximum,
+            per_s: (self.class.messages_per_s, self.class.bytes_per_s),
         }
     }
 
@@ -447,7 +491,7 @@ impl Driver {
     }
 
     fn handle_notice(&mut self, notice: &Notice) {
-        let bridge = &self.config.name;
+        let bridge = &self.name;
         match notice {
             Notice::Subscribed(side) => {
                 self.subscribed[*side] = true;
@@ -474,7 +518,7 @@ impl Driver {
 
     fn log_up(&mut self, peers: &PerSide<Peer>) {
         info!(
-            bridge = self.config.name,
+            bridge = self.name,
             address = self.config.address,
             outpost = peers.remote.peering.is_some(),
             compressed = peers.remote.peering.is_some_and(|peering| peering.features.zstd),
@@ -495,8 +539,8 @@ impl Driver {
         let what = "forgets the session, and messages that wait there, after a longer break";
         match expiry_s {
             u32::MAX => {}
-            SHORT_EXPIRY_S.. => info!(bridge = self.config.name, expiry_s, "the {side} {what}"),
-            _ => warn!(bridge = self.config.name, expiry_s, "the {side} {what}"),
+            SHORT_EXPIRY_S.. => info!(bridge = self.name, expiry_s, "the {side} {what}"),
+            _ => warn!(bridge = self.name, expiry_s, "the {side} {what}"),
         }
     }
 
@@ -506,8 +550,8 @@ impl Driver {
         if *error == LinkError::LimitsLearned {
             return Duration::ZERO;
         }
-        if *error == LinkError::FailBack {
-            info!(bridge = self.config.name, address = self.config.address, "{error}");
+        if matches!(error, LinkError::FailBack | LinkError::OutsideHours) {
+            info!(bridge = self.name, address = self.config.address, "{error}");
             return Duration::ZERO;
         }
         if up_ms.is_some_and(|up_ms| self.clock.now_ms() >= up_ms + STOOD_MS) {
@@ -523,7 +567,7 @@ impl Driver {
 
     /// The same failure again and again is one line.
     fn log_down(&mut self, error: &LinkError, was_up: bool, delay: Duration) {
-        let (bridge, address) = (&self.config.name, &self.config.address);
+        let (bridge, address) = (&self.name, &self.config.address);
         let delay_s = delay.as_secs_f32();
         if was_up {
             warn!(bridge, address, "link down: {error}; next attempt in {delay_s:.1} s");
@@ -550,6 +594,29 @@ impl Limits {
     fn of(peer: &Peer) -> Self {
         Self { receive_maximum: peer.receive_maximum, packet_bytes_max: peer.packet_bytes_max }
     }
+}
+
+/// Until the hours of a link are over.
+async fn closing(hours: &Hours) {
+    loop {
+        match hours.at(second_of_day()) {
+            Opening::Always => std::future::pending().await,
+            Opening::Open { for_s } => sleep(look_again_in(for_s)).await,
+            Opening::Closed { .. } => return,
+        }
+    }
+}
+
+/// The clock may be set meanwhile.
+fn look_again_in(for_s: u32) -> Duration {
+    Duration::from_secs(for_s.min(30).into())
+}
+
+/// By the clock on the wall.
+fn second_of_day() -> u32 {
+    let time = jiff::Zoned::now().time();
+    let part = |value: i8| u32::from(value.unsigned_abs());
+    part(time.hour()) * 3600 + part(time.minute()) * 60 + part(time.second()).min(59)
 }
 
 async fn shake(

@@ -32,6 +32,8 @@
 //! - [`origin`]: where a message comes from, against loops and repetitions.
 //! - [`peering`]: how two Outposts know each other, and what they agree on.
 //! - [`status`]: what it is doing, for others to read. [`rate`]: how fast.
+//! - Classes: [`turns`]: which of several links goes first; [`pace`]: how fast one may go; [`hours`]:
+//!   when.
 //!
 //! # Limits
 //! - The local broker must not give a message the packet identifier 65535, which SUBSCRIBE uses.
@@ -51,6 +53,7 @@ mod driver;
 mod end;
 mod gather;
 pub mod handshake;
+pub mod hours;
 mod link;
 pub mod link_error;
 pub mod mapping;
@@ -59,6 +62,7 @@ mod model;
 pub mod origin;
 pub mod output;
 pub mod overlap;
+pub mod pace;
 pub mod peering;
 mod prepare;
 pub mod rate;
@@ -68,5 +72,6 @@ pub mod status;
 pub mod template;
 #[cfg(test)]
 mod tests;
+pub mod turns;
 
 pub use driver::run;

@@ -16,6 +16,7 @@ use crate::link_error::LinkError;
 use crate::output::Outputs;
 use crate::relay::Relay;
 use crate::side::{PerSide, Side};
+use crate::turns::Turn;
 
 /// What has to be written when a link ends may take this long.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -51,6 +52,8 @@ pub(crate) struct Link {
     /// Of what is written to the remote broker.
     pub(crate) gather: Gather,
     pub(crate) clock: Clock,
+    /// Among the links that share the way.
+    pub(crate) turn: Turn,
 }
 
 /// What one round of reading and writing moved.
@@ -65,8 +68,9 @@ impl Link {
     /// future: nothing is lost between two polls.
     pub(crate) async fn run(&mut self, mut observe: impl FnMut(&mut Relay)) -> LinkError {
         let mut timer = pin!(sleep_until(Instant::now()));
+        let mut others = self.turn.others();
         loop {
-            let taken = self.take_packets();
+            let taken = self.take_packets(others.go_first());
             let now_ms = self.clock.now_ms();
             self.relay.note_outputs(now_ms, &self.outputs);
             self.gather.note(self.outputs.remote.len(), now_ms);
@@ -87,6 +91,7 @@ impl Link {
             }
             let round = tokio::select! {
                 moved = self.exchange() => moved.map(|moved| self.note_moved(&moved)),
+                () = others.changed() => Ok(()),
                 () = timer.as_mut() => {
                     self.relay.handle_timeout(self.clock.now_ms(), &mut self.outputs)
                 }
@@ -127,8 +132,9 @@ impl Link {
 
     /// Hands the packets that have been read to the relay, as far as it takes them. What one end
     /// brings may be what lets the other end be read, hence the loop.
-    fn take_packets(&mut self) -> Result<(), LinkError> {
+    fn take_packets(&mut self, yields: bool) -> Result<(), LinkError> {
         let now_ms = self.clock.now_ms();
+        self.relay.yield_to_others(yields, now_ms, &mut self.outputs)?;
         loop {
             let local = self.take_packets_from(Side::Local, now_ms)?;
             let remote = self.take_packets_from(Side::Remote, now_ms)?;
@@ -162,6 +168,8 @@ impl Link {
                 moved.written[side] = self.ends[side].poll_write(&mut self.outputs[side], cx)?;
             }
         }
+        let is_taken = self.outputs.remote.is_empty() && self.ends.remote.is_flushed();
+        self.turn.note(!is_taken && self.may_write(Side::Remote));
         for side in Side::BOTH {
             if self.relay.may_read(side, &self.outputs)
                 && let Poll::Ready(read) = self.ends[side].poll_read(cx)

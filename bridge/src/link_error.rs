@@ -112,6 +112,9 @@ pub enum LinkError {
     /// The preferred address can be reached again.
     #[error("the first address can be reached again")]
     FailBack,
+    /// Its class may have no connection at this time of the day.
+    #[error("its hours are over")]
+    OutsideHours,
     /// The local broker allows less than was announced to the remote one; the next attempt knows.
     #[error("the local broker's limits were not known yet")]
     LimitsLearned,
@@ -142,6 +145,7 @@ impl LinkError {
             LinkError::Protocol { .. } => "protocol",
             LinkError::Busy { .. } => "busy",
             LinkError::Overflow(_) => "overflow",
+            LinkError::OutsideHours => "hours",
             LinkError::LimitsLearned => "limits",
             LinkError::FailBack => "failback",
         }

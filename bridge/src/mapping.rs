@@ -21,6 +21,8 @@ const TOPIC_BYTES_MAX: usize = 65_535;
 #[derive(Clone, Debug)]
 pub struct Mapping {
     rules: PerSide<Vec<Rule>>,
+    /// Rules of other classes: what they take, this mapping leaves to them.
+    others: PerSide<Vec<Rule>>,
 }
 
 /// One topic rule in one direction.
@@ -61,7 +63,16 @@ impl Exclude {
 impl Mapping {
     /// The rules of a configuration that [`crate::config::BridgeConfig::validate`] accepts.
     pub fn new(topics: &[TopicConfig]) -> Self {
-        Self { rules: PerSide::from_fn(|from| rules(topics, from)) }
+        Self::of_class(topics, None)
+    }
+
+    /// Those of one class, within those of all; none: all of them.
+    pub fn of_class(topics: &[TopicConfig], class: Option<&str>) -> Self {
+        let is_own = |topic: &TopicConfig| class.is_none_or(|class| class == topic.class());
+        Self {
+            rules: PerSide::from_fn(|from| rules(topics, from, is_own)),
+            others: PerSide::from_fn(|from| rules(topics, from, |topic| !is_own(topic))),
+        }
     }
 
     /// The rules for messages that come from this end, in the order of the configuration: what is
@@ -73,10 +84,17 @@ impl Mapping {
     /// Writes into `mapped` what `topic` at the end `from` is called at the other end. None where no
     /// rule fits, or where the new name would be empty or longer than MQTT allows.
     pub fn map(&self, from: Side, topic: &str, mapped: &mut String) -> Option<&Rule> {
-        self.rules[from].iter().find(|rule| {
+        let takes = |rule: &&Rule, mapped: &mut String| {
             mapped.clear();
             rule.map(topic, mapped)
-        })
+        };
+        let found = self.rules[from].iter().find(|rule| takes(rule, mapped))?;
+        let mut before = self.others[from].iter().take_while(|other| other.index < found.index);
+        let is_left = self.others[from].is_empty() || {
+            let mut elsewhere = String::new();
+            !before.any(|other| takes(&other, &mut elsewhere))
+        };
+        is_left.then_some(found)
     }
 
     /// The first rule that fits a topic and does not take it.
@@ -98,8 +116,11 @@ impl Mapping {
         self.rules[from].iter().map(growth).max().unwrap_or(0)
     }
 
-    /// Whether a rule leaves out some of what its filter fits.
+    /// Whether some of what its filters fit is left out.
     pub fn has_excludes(&self, from: Side) -> bool {
+        if !self.others[from].is_empty() {
+            return true;
+        }
         let leaves_out = |rule: &Rule| match &rule.exclude {
             Exclude::Source(filters) | Exclude::Mapped(filters) => !filters.is_empty(),
         };
@@ -169,7 +190,11 @@ impl Rule {
     }
 }
 
-fn rules(topics: &[TopicConfig], from: Side) -> Vec<Rule> {
+fn rules(
+    topics: &[TopicConfig],
+    from: Side,
+    is_wanted: impl Fn(&TopicConfig) -> bool,
+) -> Vec<Rule> {
     let wanted = match from {
         Side::Local => Direction::Out,
         Side::Remote => Direction::In,
@@ -181,6 +206,7 @@ fn rules(topics: &[TopicConfig], from: Side) -> Vec<Rule> {
         .iter()
         .enumerate()
         .filter(applies)
+        .filter(|(_, topic)| is_wanted(topic))
         .filter_map(|(at, topic)| rule(at, topic, from))
         .collect()
 }
@@ -324,6 +350,30 @@ mod tests {
         assert_eq!(local("plant/debug/important").as_deref(), Some("plant/debug/important"));
         assert_eq!(mapped(&mapping, Side::Remote, "site7/debug/x"), None);
         assert!(mapping.has_excludes(Side::Local));
+    }
+
+    #[test]
+    fn what_another_class_takes_is_left_to_it() {
+        let alarms = TopicConfig {
+            class: Some("alarms".into()),
+            ..topic("+/alarm", Direction::Out, "", "")
+        };
+        let last =
+            TopicConfig { class: Some("alarms".into()), ..topic("#", Direction::Out, "", "") };
+        let topics = [alarms, topic("a/#", Direction::Out, "", "x/"), last];
+        let of = |class| Mapping::of_class(&topics, Some(class));
+        let (plain, alarms) = (of(crate::config::DEFAULT_CLASS), of("alarms"));
+        for (topic, in_plain, in_alarms) in [
+            ("a/alarm", None, Some("a/alarm")),
+            ("a/b", Some("x/a/b"), None),
+            ("b/c", None, Some("b/c")),
+        ] {
+            assert_eq!(mapped(&plain, Side::Local, topic).as_deref(), in_plain, "{topic}");
+            assert_eq!(mapped(&alarms, Side::Local, topic).as_deref(), in_alarms, "{topic}");
+        }
+        assert_eq!(plain.rules(Side::Local).len(), 1);
+        assert_eq!(alarms.rules(Side::Local)[1].index(), 2);
+        assert!(plain.has_excludes(Side::Local) && !plain.has_excludes(Side::Remote));
     }
 
     #[test]

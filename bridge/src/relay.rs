@@ -27,6 +27,7 @@
 mod acks;
 mod aliases;
 mod flow;
+mod paced;
 mod publish;
 mod subscribe;
 mod sweep;
@@ -43,10 +44,12 @@ use crate::handshake::Peer;
 use crate::link_error::LinkError;
 use crate::mapping::Mapping;
 use crate::output::{Output, Outputs};
+use crate::pace::Pace;
 use crate::side::{PerSide, Side};
 
 use aliases::{Given, Taken};
 use flow::Flow;
+use paced::Paced;
 use subscribe::Subscribing;
 use sweep::Sweep;
 use watch::Watch;
@@ -78,6 +81,8 @@ pub struct Plan {
     pub packet_bytes_max: u32,
     /// What the remote broker was told: the messages that it may have unacknowledged.
     pub receive_maximum: u16,
+    /// Messages and bytes a second to the remote broker; 0: as many as there are.
+    pub per_s: (u32, u32),
 }
 
 /// What happened, in numbers; each by the end that the messages come from.
@@ -173,6 +178,7 @@ pub struct Relay {
     aliases_taken: PerSide<Taken>,
     subscribing: PerSide<Subscribing>,
     sweep: Option<Sweep>,
+    paced: Paced,
     tells_origin: bool,
     ack_timeout_ms: u64,
     output_bytes_max: usize,
@@ -193,6 +199,7 @@ impl Relay {
     pub fn new(plan: Plan, now_ms: u64, out: &mut Outputs) -> Self {
         let Plan { mapping, peers, subscribe, sweep, tells_origin, .. } = plan;
         let Plan { ack_timeout_ms, packet_bytes_max, receive_maximum, .. } = plan;
+        let (messages_per_s, bytes_per_s) = plan.per_s;
         let watch = |side| Watch::new(side, peers[side].keep_alive_s, ack_timeout_ms, now_ms);
         let mut relay = Self {
             watches: PerSide::from_fn(watch),
@@ -203,6 +210,7 @@ impl Relay {
             flows: PerSide::default(),
             subscribing: PerSide::default(),
             sweep: sweep.map(|side| Sweep::new(side, now_ms)),
+            paced: Paced::new(Pace::new(messages_per_s, bytes_per_s)),
             tells_origin,
             ack_timeout_ms,
             output_bytes_max: OUTPUT_BYTES_SOFT + OUTPUT_BYTES_RESERVE + packet_bytes_max as usize,
@@ -259,7 +267,7 @@ impl Relay {
     /// Whether packets from this end may be taken now. See the top of this file.
     pub fn may_read(&self, side: Side, out: &Outputs) -> bool {
         let swept = self.sweep.as_ref().map(Sweep::side);
-        if swept == Some(side.other()) {
+        if swept == Some(side.other()) || side == Side::Local && self.paced.is_full() {
             return false;
         }
         let full = |end: Side| out[end].len() > OUTPUT_BYTES_SOFT;
@@ -296,14 +304,15 @@ impl Relay {
         let progress_ms = flows_ms.chain(subscribed_ms).chain(sweep_ms);
         let acks_ms = progress_ms.map(|ms| ms + self.ack_timeout_ms);
         let watches_ms = Side::BOTH.into_iter().filter_map(|side| self.watches[side].deadline_ms());
-        acks_ms.chain(watches_ms).min()
+        acks_ms.chain(watches_ms).chain(self.paced.deadline_ms()).min()
     }
 
-    /// Sends PINGREQ where it is due.
+    /// Sends PINGREQ where it is due, and messages whose time has come.
     ///
     /// # Errors
     /// An end has been silent for too long: the link has ended.
     pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outputs) -> Result<(), LinkError> {
+        self.release(now_ms, out)?;
         for side in Side::BOTH {
             self.check_subscribing(side, now_ms, out)?;
         }

@@ -85,6 +85,11 @@ pub enum BridgeState {
         /// When the next attempt is.
         next_attempt: SystemTime,
     },
+    /// Its class may have no connection at this time of the day.
+    OutsideHours {
+        /// When it may.
+        next_attempt: SystemTime,
+    },
     /// The operator has it pause.
     Paused,
     /// It was told to stop.
@@ -98,6 +103,7 @@ impl BridgeState {
             Self::Connecting => "connecting",
             Self::Connected => "connected",
             Self::Waiting { .. } => "waiting",
+            Self::OutsideHours { .. } => "outside_hours",
             Self::Paused => "paused",
             Self::Stopped => "stopped",
         }

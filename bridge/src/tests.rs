@@ -12,7 +12,7 @@ use outpost_protocol::{ProtocolVersion, QoS, ReasonCode};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::config::{BridgeConfig, Direction, LocalConfig, MqttVersion, TopicConfig};
+use crate::config::{BridgeConfig, ClassConfig, Direction, LocalConfig, MqttVersion, TopicConfig};
 use crate::connect::{Connecting, Connector};
 use crate::model::{Message, Model};
 use crate::run;
@@ -38,6 +38,7 @@ impl Bench {
             brokers.local.connector(),
             brokers.remote.connector(),
             Arc::clone(&status),
+            Default::default(),
             1,
             async move { drop(shut_down.await) },
         );
@@ -123,6 +124,8 @@ fn config(qos: u8) -> BridgeConfig {
         reconnect_min_ms: 10,
         reconnect_max_ms: 60_000,
         ack_timeout_s: 60,
+        class: Vec::new(),
+        link_class: None,
         topic: vec![topic("up/#", Direction::Out), topic("down/#", Direction::In)],
         local: None,
     }
@@ -273,7 +276,8 @@ async fn each_address_has_its_time() {
         let status = Arc::new(BridgeStatus::new("slow"));
         let remote = Box::new(Slow(brokers.remote.connector(), 200));
         let (local, never) = (brokers.local.connector(), std::future::pending());
-        let bridge = tokio::spawn(run(config, local, remote, status.clone(), 1, never));
+        let bridge =
+            tokio::spawn(run(config, local, remote, status.clone(), Default::default(), 1, never));
         let outcome = || status.snapshot().last_error.map(|error| error.what);
         let is_up = || status.snapshot().state == BridgeState::Connected;
         until("tried", || is_up() || outcome().is_some()).await;
@@ -521,4 +525,20 @@ async fn shutdown_does_not_wait_for_the_next_attempt() {
     let before = tokio::time::Instant::now();
     bench.stop().await;
     assert!(before.elapsed() <= Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn outside_its_hours_a_class_has_no_connection() {
+    let mut config = config(1);
+    let hours = |from: i8| {
+        let at = |hour: i8| format!("{:02}:30", (jiff::Zoned::now().hour() + hour) % 24);
+        vec![format!("{}-{}", at(from), at(from + 1))]
+    };
+    config.class = vec![ClassConfig { allow: hours(3), ..ClassConfig::default() }];
+    let bench = Bench::start(config, models(ProtocolVersion::V5));
+    let is_outside = || matches!(bench.status.snapshot().state, BridgeState::OutsideHours { .. });
+    until("it waits", is_outside).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(bench.brokers.remote.model().connects, 0);
+    bench.stop().await;
 }

@@ -306,9 +306,10 @@ fn restore(
     restoring.finish(numbers);
     let (sessions, messages, retained) = broker.totals();
     info!(path = %config.store.path.display(), sessions, messages, retained, "store opened");
-    let bridges: Vec<String> = config.bridges.iter().map(BridgeConfig::client_id).collect();
-    broker.end_internal_sessions_except(now, &bridges);
-    config.bridges.iter().for_each(|bridge| bridges::prepare(&mut broker, now, bridge));
+    let links: Vec<BridgeConfig> = bridges::links(&config.bridges).collect();
+    let client_ids: Vec<String> = links.iter().map(BridgeConfig::client_id).collect();
+    broker.end_internal_sessions_except(now, &client_ids);
+    links.iter().for_each(|link| bridges::prepare(&mut broker, now, link));
     Ok((store, broker))
 }
 

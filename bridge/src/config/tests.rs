@@ -266,3 +266,67 @@ fn a_local_broker_over_the_network() {
     let address = LocalConfig { address: "nowhere".into(), ..local("") };
     assert_eq!(address.validate().expect_err("it has no port").key, "address");
 }
+
+#[test]
+fn classes_are_links_of_their_own() {
+    let config = parse(
+        r##"
+        name = "hq"
+        address = "h:1"
+        [[class]]
+        name = "alarms"
+        priority = 90
+        [[class]]
+        name = "bulk"
+        allow = ["01:00-05:00"]
+        bytes_per_s = 1000
+        [[topic]]
+        filter = "alarms/#"
+        class = "alarms"
+        direction = "out"
+        [[topic]]
+        filter = "logs/#"
+        class = "bulk"
+        direction = "out"
+        [[topic]]
+        filter = "#"
+        direction = "out"
+        "##,
+    );
+    config.validate().expect("it is right");
+    let links = config.links();
+    let names: Vec<String> = links.iter().map(BridgeConfig::link_name).collect();
+    assert_eq!(names, ["hq.alarms", "hq.bulk", "hq"]);
+    let ids: Vec<String> = links.iter().map(BridgeConfig::client_id).collect();
+    assert_eq!(ids, ["outpost-hq.alarms", "outpost-hq.bulk", "outpost-hq"]);
+    assert_eq!((links[0].own_class().priority, links[2].own_class().priority), (90, 50));
+    let filters: Vec<String> = links[0].local_subscriptions().map(|(filter, _)| filter).collect();
+    assert_eq!(filters, ["alarms/#"]);
+    assert_eq!(smallest().links().len(), 1);
+}
+
+#[test]
+fn classes_have_bounds() {
+    let with = |class: &str, topic: &str| {
+        parse(&format!(
+            "name = \"hq\"\naddress = \"h:1\"\n[[class]]\n{class}\n[[topic]]\nfilter = \"#\"\n\
+             direction = \"out\"\nclass = \"{topic}\""
+        ))
+    };
+    with("name = \"a\"", "a").validate().expect("it is right");
+    with("name = \"default\"\npriority = 9", "default").validate().expect("it is right");
+    for (class, topic, key) in [
+        ("name = \"a b\"", "a b", "class[0].name"),
+        ("name = \"a\"", "b", "class[0].name"),
+        ("name = \"default\"", "b", "class[0].name"),
+        ("name = \"a\"\npriority = 101", "a", "class[0].priority"),
+        ("name = \"a\"\nallow = [\"1-5\"]", "a", "class[0].allow"),
+        ("name = \"a\"\nlive_percent = 100", "a", "class[0].live_percent"),
+        ("name = \"a\"\n[[class]]\nname = \"a\"", "a", "class[1].name"),
+    ] {
+        assert_eq!(wrong_key(&with(class, topic)), key, "{class}");
+    }
+    let mut config = smallest();
+    config.topic[0].class = Some("alarms".into());
+    assert_eq!(wrong_key(&config), "topic[0].class");
+}

@@ -28,12 +28,23 @@ impl Relay {
             if publish.topic.is_empty() {
                 return Err(protocol_error(from, "a message without a topic"));
             }
-            self.take(from, publish, now_ms, out);
-            return Ok(());
+            return self.take_in_turn(from, publish, now_ms, out);
         };
         let topic = self.aliases_taken[from].resolve(alias, publish.topic);
         let topic = topic.ok_or_else(|| protocol_error(from, "a topic alias that is none"))?;
-        self.take(from, &Publish { topic: &topic, ..publish.clone() }, now_ms, out);
+        self.take_in_turn(from, &Publish { topic: &topic, ..publish.clone() }, now_ms, out)
+    }
+
+    fn take_in_turn(
+        &mut self,
+        from: Side,
+        publish: &Publish<'_>,
+        now_ms: u64,
+        out: &mut Outputs,
+    ) -> Result<(), LinkError> {
+        if from == Side::Remote || !self.hold(publish, now_ms)? {
+            self.take(from, publish, now_ms, out);
+        }
         Ok(())
     }
 
@@ -45,7 +56,13 @@ impl Relay {
     }
 
     /// Takes a message whose topic is known.
-    fn take(&mut self, from: Side, publish: &Publish<'_>, now_ms: u64, out: &mut Outputs) {
+    pub(super) fn take(
+        &mut self,
+        from: Side,
+        publish: &Publish<'_>,
+        now_ms: u64,
+        out: &mut Outputs,
+    ) {
         let rule = self.mapping.map(from, publish.topic, &mut self.mapped);
         let Some(retain) = rule.map(Rule::retain) else {
             self.counts.unmapped[from] += 1;
@@ -101,7 +118,11 @@ impl Relay {
         }
         let before = out[to].len();
         put(Packet::Publish(forwarded), peer, &mut out[to]);
-        self.counts.bytes[from] += (out[to].len() - before) as u64;
+        let bytes = out[to].len() - before;
+        self.counts.bytes[from] += bytes as u64;
+        if from == Side::Local {
+            self.paced.charge(bytes, now_ms);
+        }
         self.note_forwarded(from, publish, qos, now_ms, out);
     }
 

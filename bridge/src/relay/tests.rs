@@ -4,6 +4,7 @@
 mod aliases;
 mod cuts;
 mod limits;
+mod pacing;
 mod rules;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ struct World {
     outputs: Outputs,
     relay: Option<Relay>,
     sweep_left: Option<Side>,
+    per_s: (u32, u32),
     now_ms: u64,
     steps: usize,
 }
@@ -47,6 +49,7 @@ impl World {
             outputs: Outputs::default(),
             relay: None,
             sweep_left: None,
+            per_s: (0, 0),
             now_ms: 0,
             steps: 0,
         }
@@ -76,6 +79,7 @@ impl World {
             ack_timeout_ms: 60_000,
             packet_bytes_max: 1 << 20,
             receive_maximum: u16::MAX,
+            per_s: self.per_s,
         };
         self.relay = Some(Relay::new(plan, self.now_ms, &mut self.outputs));
     }

@@ -135,7 +135,8 @@ pub(super) async fn relay_large_messages(config: BridgeConfig, brokers: &PerSide
     let (shutdown, shut_down) = tokio::sync::oneshot::channel::<()>();
     let local = brokers.local.connector();
     let stop = async move { drop(shut_down.await) };
-    let bridge = tokio::spawn(run(config, local, remote, Arc::clone(&status), 1, stop));
+    let bridge =
+        tokio::spawn(run(config, local, remote, Arc::clone(&status), Default::default(), 1, stop));
     let PerSide { local, remote } = brokers;
     until("subscribed", || local.model().subscribes > 0 && remote.model().subscribes > 0).await;
     local.publish(Message::new("up/x", QoS::ExactlyOnce, "a".repeat(200_000)));
@@ -218,7 +219,8 @@ async fn a_client_without_a_certificate_is_told() {
     let remote = remote_connector(&config).expect("usable files");
     let status = Arc::new(BridgeStatus::new("tls"));
     let local = brokers.local.connector();
-    let bridge = run(config, local, remote, status.clone(), 1, std::future::pending());
+    let bridge =
+        run(config, local, remote, status.clone(), Default::default(), 1, std::future::pending());
     let bridge = tokio::spawn(bridge);
     until("told", || status.snapshot().last_error.is_some()).await;
     let told = status.snapshot().last_error.expect("just seen").what;

@@ -1,10 +1,10 @@
 //! What becomes of a topic, in words.
 
-use outpost_bridge::config::RetainRule;
+use outpost_bridge::config::{BridgeConfig, DEFAULT_CLASS, RetainRule};
 use outpost_bridge::mapping::Mapping;
 use outpost_bridge::side::Side;
 
-use super::{Bridges, unknown};
+use super::Bridges;
 
 impl Bridges {
     /// What the bridges, or one of them, do with a topic of one end or of both: a line for each.
@@ -23,23 +23,40 @@ impl Bridges {
             Some("remote") => &[Side::Remote],
             Some(other) => return Err(format!("from = \"{other}\": must be local or remote")),
         };
-        let entries = self.entries();
-        if let Some(name) = name.filter(|name| !entries.contains_key(*name)) {
-            return Err(unknown(name, &entries));
-        }
-        let wanted = entries.iter().filter(|(known, _)| name.is_none_or(|name| name == *known));
+        let mut bridges: Vec<BridgeConfig> =
+            self.find(name)?.into_iter().map(|link| link.config).collect();
+        // The rules of all its links decide together.
+        bridges.dedup_by(|a, b| a.name == b.name);
         let mut lines = Vec::new();
-        for (name, entry) in wanted {
-            let mapping = Mapping::new(&entry.config.topics());
+        for bridge in bridges {
+            let mapping = Mapping::new(&bridge.topics());
             for &side in sides {
-                lines.push(format!("{name}: {}", words(&mapping, side, topic)));
+                let mut line =
+                    format!("{}: {}", bridge.name, words(&bridge, &mapping, side, topic));
+                if side == Side::Local
+                    && let Some(rule) = mapping.map(side, topic, &mut String::new())
+                {
+                    line.push_str(&self.queue(&bridge, bridge.topic[rule.index()].class()));
+                }
+                lines.push(line);
             }
         }
         Ok(lines)
     }
+
+    /// Where what goes out waits, and what happens when there is no more room.
+    fn queue(&self, bridge: &BridgeConfig, class: &str) -> String {
+        let link = BridgeConfig { link_class: Some(class.to_owned()), ..bridge.clone() };
+        let client_id = link.client_id();
+        let policy = self.door.shared.enter(None, |core| core.broker.queue_policy(&client_id));
+        format!(
+            "; it waits in the queue of {client_id}, which when full does: {}",
+            policy.full.name()
+        )
+    }
 }
 
-fn words(mapping: &Mapping, from: Side, topic: &str) -> String {
+fn words(bridge: &BridgeConfig, mapping: &Mapping, from: Side, topic: &str) -> String {
     let mut mapped = String::new();
     match mapping.map(from, topic, &mut mapped) {
         Some(rule) => {
@@ -48,9 +65,13 @@ fn words(mapping: &Mapping, from: Side, topic: &str) -> String {
                 RetainRule::Keep => "",
                 RetainRule::Clear => ", not retained there",
             };
+            let class = match bridge.topic[rule.index()].class() {
+                DEFAULT_CLASS => String::new(),
+                class => format!(", in class {class}"),
+            };
             format!(
                 "\"{topic}\" of the {from} becomes \"{mapped}\" at the {}, by topic table {table} \
-                 (\"{filter}\"), with QoS {qos} at the most{retain}",
+                 (\"{filter}\"), with QoS {qos} at the most{retain}{class}",
                 from.other()
             )
         }

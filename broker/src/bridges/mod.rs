@@ -9,7 +9,8 @@
 //! | `report` | what they are doing, as the control socket tells it |
 //! | `told` | the same as `$SYS` topics |
 //!
-//! A table holds one entry for each bridge. It is locked to look at it and never while something is
+//! A bridge is made of links, one for each class of its topics (`BridgeConfig::links`), mostly of one.
+//! A table holds one entry for each link, by its name: that of the bridge, or `bridge.class`. It is locked to look at it and never while something is
 //! waited for; who changes it holds `changing` from beginning to end, so that changes come one after
 //! the other.
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 use outpost_bridge::config::BridgeConfig;
 use outpost_bridge::connect::{Connector, remote_connector};
 use outpost_bridge::status::{BridgeState, BridgeStatus};
+use outpost_bridge::turns::Turns;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
@@ -45,10 +47,12 @@ pub(crate) struct Bridges {
     door: Arc<Door>,
     sys_interval_s: u32,
     entries: Mutex<BTreeMap<String, Entry>>,
+    /// Of each bridge, for its links.
+    turns: Mutex<BTreeMap<String, Turns>>,
     changing: tokio::sync::Mutex<()>,
 }
 
-/// One bridge.
+/// One link.
 struct Entry {
     config: BridgeConfig,
     status: Arc<BridgeStatus>,
@@ -63,7 +67,7 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-/// A bridge and the way to its remote broker.
+/// A link and the way to its remote broker.
 pub(crate) type Prepared = (BridgeConfig, Box<dyn Connector>);
 
 /// The ways to the remote brokers, with the TLS files that they need.
@@ -71,7 +75,12 @@ pub(crate) type Prepared = (BridgeConfig, Box<dyn Connector>);
 /// # Errors
 /// A file that cannot be used.
 pub(crate) fn remotes(bridges: &[BridgeConfig]) -> Result<Vec<Prepared>, ServerError> {
-    bridges.iter().map(|bridge| Ok((bridge.clone(), remote(bridge)?))).collect()
+    links(bridges).map(|link| Ok((link.clone(), remote(&link)?))).collect()
+}
+
+/// The links of bridges.
+pub(crate) fn links(bridges: &[BridgeConfig]) -> impl Iterator<Item = BridgeConfig> {
+    bridges.iter().flat_map(BridgeConfig::links)
 }
 
 fn remote(bridge: &BridgeConfig) -> Result<Box<dyn Connector>, ServerError> {
@@ -80,7 +89,7 @@ fn remote(bridge: &BridgeConfig) -> Result<Box<dyn Connector>, ServerError> {
 }
 
 impl Bridges {
-    /// Starts a task for each bridge. Their sessions are prepared.
+    /// Starts a task for each link. Their sessions are prepared.
     pub(crate) fn start(
         bridges: Vec<Prepared>,
         door: &Arc<Door>,
@@ -90,16 +99,17 @@ impl Bridges {
             door: door.clone(),
             sys_interval_s,
             entries: Mutex::default(),
+            turns: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         });
         for (config, remote) in bridges {
-            let status = Arc::new(BridgeStatus::new(config.name.clone()));
+            let status = Arc::new(BridgeStatus::new(config.link_name()));
             all.launch(config, remote, status);
         }
         all
     }
 
-    /// Enters a bridge and starts its task.
+    /// Enters a link and starts its task.
     fn launch(
         self: &Arc<Self>,
         config: BridgeConfig,
@@ -111,13 +121,17 @@ impl Bridges {
             // An error means that the entry is gone, which is the same.
             let _ = told.wait_for(|leave| *leave).await;
         };
-        let name = format!("bridge {}", config.name).into();
+        let name = format!("bridge {}", config.link_name()).into();
         let local = Box::new(LocalConnector { door: self.door.clone(), name });
-        let bridge = (config.clone(), status.clone());
-        let run = outpost_bridge::run(bridge.0, local, remote, bridge.1, seed(), shutdown);
+        let turns = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.entry(config.name.clone()).or_default().clone()
+        };
+        let link = (config.clone(), status.clone());
+        let run = outpost_bridge::run(link.0, local, remote, link.1, turns, seed(), shutdown);
         let task = tokio::spawn(self.clone().watch(status.clone(), run));
         let running = Some(Running { leave, task });
-        self.entries().insert(config.name.clone(), Entry { config, status, running });
+        self.entries().insert(config.link_name(), Entry { config, status, running });
     }
 
     /// Runs a bridge and tells each change of its state.
@@ -152,11 +166,12 @@ impl Bridges {
     /// There is no such bridge.
     pub(crate) async fn pause(&self, name: &str) -> Result<(), String> {
         let _changing = self.changing.lock().await;
-        let (_, status) = self.find(name)?;
-        self.halt(name).await;
-        status.enter(BridgeState::Paused);
-        self.tell_state(&status);
-        info!(bridge = name, "paused by the operator");
+        for Found { name, status, .. } in self.find(Some(name))? {
+            self.halt(&name).await;
+            status.enter(BridgeState::Paused);
+            self.tell_state(&status);
+            info!(bridge = name, "paused by the operator");
+        }
         Ok(())
     }
 
@@ -166,16 +181,14 @@ impl Bridges {
     /// There is no such bridge, or its TLS files cannot be used any more.
     pub(crate) async fn resume(self: &Arc<Self>, name: &str) -> Result<(), String> {
         let _changing = self.changing.lock().await;
-        let (_, status) = self.find(name)?;
-        let config = {
-            let entries = self.entries();
-            let paused = entries.get(name).filter(|entry| entry.running.is_none());
-            paused.map(|entry| entry.config.clone())
-        };
-        let Some(config) = config else { return Ok(()) };
-        let remote = remote(&config).map_err(|error| error.to_string())?;
-        info!(bridge = name, "resumed by the operator");
-        self.launch(config, remote, status);
+        for Found { name, config, status } in self.find(Some(name))? {
+            let pauses = self.entries().get(&name).is_some_and(|entry| entry.running.is_none());
+            if pauses {
+                let remote = remote(&config).map_err(|error| error.to_string())?;
+                info!(bridge = name, "resumed by the operator");
+                self.launch(config, remote, status);
+            }
+        }
         Ok(())
     }
 
@@ -197,16 +210,37 @@ impl Bridges {
         }
     }
 
-    fn find(&self, name: &str) -> Result<(String, Arc<BridgeStatus>), String> {
+    /// A link by its name, all links of a bridge by the name of that, or all there are.
+    fn find(&self, name: Option<&str>) -> Result<Vec<Found>, String> {
         let entries = self.entries();
-        let Some(entry) = entries.get(name) else { return Err(unknown(name, &entries)) };
-        Ok((entry.config.client_id(), entry.status.clone()))
+        let is_meant = |link: &str, entry: &Entry| {
+            name.is_none_or(|name| name == link || name == entry.config.name)
+        };
+        let meant = entries.iter().filter(|(link, entry)| is_meant(link, entry));
+        let found: Vec<Found> = meant
+            .map(|(link, entry)| Found {
+                name: link.clone(),
+                config: entry.config.clone(),
+                status: entry.status.clone(),
+            })
+            .collect();
+        match name {
+            Some(name) if found.is_empty() => Err(unknown(name, &entries)),
+            _ => Ok(found),
+        }
     }
 
     /// Nothing under this lock waits, and a panic leaves no half-made entry.
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is known of a link.
+struct Found {
+    name: String,
+    config: BridgeConfig,
+    status: Arc<BridgeStatus>,
 }
 
 fn unknown(name: &str, entries: &BTreeMap<String, Entry>) -> String {

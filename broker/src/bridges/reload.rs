@@ -14,7 +14,7 @@ use outpost_bridge::connect::Connector;
 use outpost_bridge::status::{BridgeState, BridgeStatus};
 use tracing::{error, info, warn};
 
-use super::{Bridges, Prepared, prepare, remote, remotes};
+use super::{Bridges, Prepared, links, prepare, remote};
 use crate::server::ServerError;
 
 /// How long a changed bridge may take to show whether it is let in.
@@ -49,16 +49,19 @@ impl Bridges {
         let _changing = self.changing.lock().await;
         let known: BTreeMap<String, BridgeConfig> =
             self.entries().iter().map(|(name, e)| (name.clone(), e.config.clone())).collect();
-        let is_new = |bridge: &&BridgeConfig| known.get(&bridge.name) != Some(*bridge);
-        let changed: Vec<BridgeConfig> = bridges.iter().filter(is_new).cloned().collect();
-        let changed = remotes(&changed)?;
+        let wanted: Vec<BridgeConfig> = links(bridges).collect();
+        let is_new = |link: &&BridgeConfig| known.get(&link.link_name()) != Some(*link);
+        let changed = wanted.iter().filter(is_new);
+        let changed: Vec<Prepared> = changed
+            .map(|link| Ok((link.clone(), remote(link)?)))
+            .collect::<Result<_, ServerError>>()?;
         let mut done = Reloaded::default();
-        for name in known.keys().filter(|name| bridges.iter().all(|b| b.name != **name)) {
+        for name in known.keys().filter(|name| wanted.iter().all(|b| b.link_name() != **name)) {
             self.remove(name).await;
             done.tell(name, "removed");
         }
         for (config, way) in changed {
-            let name = config.name.clone();
+            let name = config.link_name();
             let change = known.get(&name).map_or(Change::New, |old| compare(old, &config));
             let what = self.change(change, (config, way)).await;
             done.tell(&name, &what);
@@ -70,13 +73,13 @@ impl Bridges {
     async fn change(self: &Arc<Self>, change: Change, new: Prepared) -> String {
         match change {
             Change::New => {
-                let status = Arc::new(BridgeStatus::new(new.0.name.clone()));
+                let status = Arc::new(BridgeStatus::new(new.0.link_name()));
                 self.begin(new, status);
                 "added".to_owned()
             }
             Change::Replaced => {
-                self.remove(&new.0.name).await;
-                let status = Arc::new(BridgeStatus::new(new.0.name.clone()));
+                self.remove(&new.0.link_name()).await;
+                let status = Arc::new(BridgeStatus::new(new.0.link_name()));
                 self.begin(new, status);
                 "changed, with another session".to_owned()
             }
@@ -90,7 +93,7 @@ impl Bridges {
 
     /// The new way is tried before the old one is given up.
     async fn relocate(self: &Arc<Self>, (config, mut way): Prepared) -> String {
-        let name = config.name.clone();
+        let name = config.link_name();
         let Some((old, status)) = self.linked(&name) else {
             // There is nothing to be lost.
             self.exchange((config, way)).await;
@@ -145,9 +148,10 @@ impl Bridges {
 
     /// Puts a changed bridge in the place of the one of its name. One that pauses goes on pausing.
     async fn exchange(self: &Arc<Self>, new: Prepared) {
-        let name = new.0.name.clone();
+        let name = new.0.link_name();
         self.halt(&name).await;
-        let Ok((_, status)) = self.find(&name) else { return };
+        let status = self.entries().get(&name).map(|entry| entry.status.clone());
+        let Some(status) = status else { return };
         let pauses = status.snapshot().state == BridgeState::Paused;
         if pauses {
             self.prepare(&new.0);
@@ -200,9 +204,12 @@ fn compare(old: &BridgeConfig, new: &BridgeConfig) -> Change {
     if old.client_id() != new.client_id() {
         return Change::Replaced;
     }
-    let same_way =
-        BridgeConfig { topic: old.topic.clone(), variables: old.variables.clone(), ..new.clone() }
-            == *old;
+    let same_way = BridgeConfig {
+        topic: old.topic.clone(),
+        class: old.class.clone(),
+        variables: old.variables.clone(),
+        ..new.clone()
+    } == *old;
     if same_way { Change::Changed } else { Change::Moved }
 }
 

@@ -1,7 +1,6 @@
 //! What bridges are doing, as the control socket tells it: one form for whoever asks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use outpost_bridge::config::BridgeConfig;
@@ -9,7 +8,7 @@ use outpost_bridge::side::Side;
 use outpost_bridge::status::{BridgeSnapshot, BridgeState, BridgeStatus};
 use serde::{Deserialize, Serialize};
 
-use super::{Bridges, unknown};
+use super::{Bridges, Found};
 use crate::core::Backlog;
 
 /// A drain that would take longer than this is as good as none.
@@ -81,15 +80,8 @@ impl Bridges {
     /// # Errors
     /// There is none of this name.
     pub(crate) fn report(&self, name: Option<&str>) -> Result<Vec<Report>, String> {
-        let found: Vec<(BridgeConfig, Arc<BridgeStatus>)> = {
-            let entries = self.entries();
-            if let Some(name) = name.filter(|name| !entries.contains_key(*name)) {
-                return Err(unknown(name, &entries));
-            }
-            let wanted = entries.iter().filter(|(known, _)| name.is_none_or(|name| name == *known));
-            wanted.map(|(_, entry)| (entry.config.clone(), entry.status.clone())).collect()
-        };
-        Ok(found.iter().map(|(config, status)| self.report_one(config, status)).collect())
+        let found = self.find(name)?;
+        Ok(found.iter().map(|link| self.report_one(&link.config, &link.status)).collect())
     }
 
     fn report_one(&self, config: &BridgeConfig, status: &BridgeStatus) -> Report {
@@ -108,7 +100,7 @@ impl Bridges {
     /// # Errors
     /// There is none of this name.
     pub(crate) fn drain_mark(&self, name: &str) -> Result<u64, String> {
-        self.find(name)?;
+        self.find(Some(name))?;
         Ok(self.door.shared.enter(None, |core| core.broker.message_mark()))
     }
 
@@ -117,9 +109,12 @@ impl Bridges {
     /// # Errors
     /// There is none of this name.
     pub(crate) fn left_below(&self, name: &str, mark: u64) -> Result<u64, String> {
-        let (client_id, _) = self.find(name)?;
-        let left = self.door.shared.enter(None, |core| core.broker.backlog_below(&client_id, mark));
-        Ok(left.unwrap_or(0) as u64)
+        let found = self.find(Some(name))?;
+        let left = |link: &Found| {
+            let client_id = link.config.client_id();
+            self.door.shared.enter(None, |core| core.broker.backlog_below(&client_id, mark))
+        };
+        Ok(found.iter().filter_map(left).sum::<usize>() as u64)
     }
 }
 
@@ -130,7 +125,7 @@ fn report(
     backlog: Option<Backlog>,
 ) -> Report {
     let next_attempt_s = match snapshot.state {
-        BridgeState::Waiting { next_attempt } => {
+        BridgeState::Waiting { next_attempt } | BridgeState::OutsideHours { next_attempt } => {
             let wait = next_attempt.duration_since(SystemTime::now()).unwrap_or_default();
             Some(wait.as_secs())
         }
@@ -142,7 +137,7 @@ fn report(
         out.dropped.insert(format!("queue_{reason}"), u64::from(*count));
     }
     Report {
-        name: config.name.clone(),
+        name: config.link_name(),
         state: snapshot.state.name().to_owned(),
         state_s: age_s(snapshot.since),
         next_attempt_s,

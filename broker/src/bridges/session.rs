@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use outpost_bridge::config::BridgeConfig;
-use outpost_bridge::mapping::Mapping;
 use outpost_bridge::side::Side;
 use outpost_protocol::{QoS, RetainHandling, SubscribeFilter, SubscriptionOptions};
 
@@ -30,9 +29,12 @@ pub(crate) fn prepare(broker: &mut Broker, now: Instant, bridge: &BridgeConfig) 
         .map(|(filter, options)| SubscribeFilter { filter, options: *options })
         .collect();
     broker.prepare_internal_session(now, &bridge.client_id(), &filters);
-    let mapping = Mapping::new(&bridge.topics());
+    let mapping = bridge.mapping();
     let takes = mapping
         .has_excludes(Side::Local)
         .then(|| Takes(Arc::new(move |topic: &str| mapping.takes(Side::Local, topic))));
     broker.narrow_internal_session(&bridge.client_id(), takes);
+    let class = bridge.own_class();
+    let (live_percent, stamps) = (class.live_percent, class.stamp);
+    broker.set_internal_delivery(now, &bridge.client_id(), live_percent, stamps);
 }

@@ -416,7 +416,7 @@ fn the_reference_is_the_default() {
 /// Every key is named in its section: as it stands where it has a default, else behind `# `.
 #[test]
 fn the_reference_names_every_key() {
-    let sections: [(&str, &[&str], &[&str]); 14] = [
+    let sections: [(&str, &[&str], &[&str]); 15] = [
         ("[[listener]]", keys_of::<file::FileListener>(), &["tls"]),
         ("[listener.tls]", keys_of::<file::FileListenerTls>(), &["*"]),
         ("[auth]", keys_of::<file::FileAuth>(), &["*"]),
@@ -427,6 +427,7 @@ fn the_reference_names_every_key() {
         ("[sys]", keys_of::<file::FileSys>(), &[]),
         ("[log]", keys_of::<file::FileLog>(), &[]),
         ("[[bridge]]", keys_of::<bridge::BridgeConfig>(), &["*"]),
+        ("[[bridge.class]]", keys_of::<bridge::ClassConfig>(), &["*"]),
         ("[[bridge.topic]]", keys_of::<bridge::TopicConfig>(), &["*"]),
         ("tls = { ca_file", keys_of::<bridge::TlsConfig>(), &["*"]),
         ("websocket = {", keys_of::<bridge::WebSocketConfig>(), &["*"]),
@@ -434,7 +435,10 @@ fn the_reference_names_every_key() {
     ];
     for (header, keys, without_default) in sections {
         assert!(!keys.is_empty(), "{header} has keys");
-        for key in keys.iter().filter(|key| **key != "topic") {
+        for key in keys
+            .iter()
+            .filter(|key| !["topic", "class"].contains(key) || header == "[[bridge.topic]]")
+        {
             let commented = without_default.contains(key) || without_default == ["*"];
             assert!(names_key(header, key, commented), "{header} {key}, commented: {commented}");
         }
@@ -562,6 +566,10 @@ fn the_examples_in_the_reference_are_right() {
         (example.maximum_qos, example.topic[0].qos),
         (smallest.maximum_qos, smallest.topic[0].qos)
     );
+    assert_eq!(example.topic[0].qos, smallest.topic[0].qos);
+    let allow = example.class[0].allow.clone();
+    let defaults = bridge::ClassConfig { name: "bulk".into(), allow, ..Default::default() };
+    assert_eq!(example.class, [defaults]);
 }
 
 fn is_toml(line: &str) -> bool {

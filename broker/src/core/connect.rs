@@ -157,6 +157,21 @@ impl Broker {
         }
     }
 
+    /// How the messages of a part of this program go: the share of new ones while older ones wait, in
+    /// percent, and whether they are told when they came. To be told anew at each start.
+    pub fn set_internal_delivery(
+        &mut self,
+        now: Instant,
+        client_id: &str,
+        live_percent: u8,
+        stamps: bool,
+    ) {
+        let Some(key) = self.clients.get(&*internal_client_id(client_id)) else { return };
+        let session = &mut self.sessions[*key as usize];
+        session.queue.set_live_percent(live_percent, self.next_seq);
+        session.stamps_since = stamps.then_some(now);
+    }
+
     /// Ends the sessions of parts of this program that are no more: a bridge that was taken out of
     /// the configuration would gather messages for ever. `client_ids` are those that remain.
     pub fn end_internal_sessions_except(&mut self, now: Instant, client_ids: &[String]) {
@@ -376,6 +391,8 @@ impl Broker {
         let receive_maximum = connect.properties.receive_maximum().unwrap_or(u16::MAX);
         let session = &mut self.sessions[key as usize];
         session.connection = Some(id);
+        session.queue.begin_live(self.next_seq);
+        session.stamps_since = session.stamps_since.map(|_| now);
         session.sweep = None;
         session.expiry_interval_s = expiry_s;
         session.expires_at = None;

@@ -11,7 +11,7 @@ use super::change::{QueuedMessage, Seq, SubscriptionRecord, Target};
 use super::connection::ConnId;
 use super::ledger::Entry;
 use super::message::Message;
-use super::output::{AckKind, Delivery, Output};
+use super::output::{AckKind, Delivery, Output, added_bytes_max};
 use super::overflow::Drop;
 use super::queue::Queued;
 use super::session::{Content, Resend};
@@ -39,6 +39,7 @@ impl Broker {
         number: Option<Seq>,
     ) {
         let Some(id) = self.sessions[key as usize].connection else { return };
+        let stamps = self.sessions[key as usize].stamps_since.is_some();
         let output_bytes_max = u64::from(self.settings.limits.output_bytes_max);
         let Some(connection) = self.connections.get_mut(id.index()) else { return };
         if !connection.is_accepted {
@@ -56,10 +57,11 @@ impl Broker {
             retain,
             subscription_ids,
             number,
+            came_at: Instant::default(),
         };
+        let added = added_bytes_max(connection.bridge.is_some(), stamps);
         if connection.maximum_packet_size != u32::MAX
-            && delivery.encoded_len_max(connection.bridge.is_some())
-                > u64::from(connection.maximum_packet_size)
+            && delivery.encoded_len_max(added) > u64::from(connection.maximum_packet_size)
         {
             self.count_drop(key, Drop::TooLarge);
             return;
@@ -92,6 +94,9 @@ impl Broker {
         let session = &mut self.sessions[key as usize];
         session.note_topic(&queued);
         match queued.seq {
+            Some(_) if session.connection.is_some() && session.queue.takes_live(self.head_size) => {
+                session.queue.push_live(queued);
+            }
             Some(seq) if !session.takes_into_memory(self.head_size) => {
                 if queued.share.is_some() {
                     session.shared.insert(seq);
@@ -189,7 +194,7 @@ impl Broker {
             if queued.message.is_expired(now) {
                 self.count_drop(key, Drop::Expired);
                 self.finish(now, key, &queued);
-            } else if self.is_too_large(id, &queued) {
+            } else if self.is_too_large(key, id, &queued) {
                 // As if it had been delivered [MQTT-3.1.2-25].
                 self.count_drop(key, Drop::TooLarge);
                 self.finish(now, key, &queued);
@@ -355,6 +360,7 @@ impl Broker {
         self.fill_resend(key);
         let session = &mut self.sessions[key as usize];
         let is_durable = session.is_durable();
+        let stamps = session.stamps_since.is_some();
         let inflight = match session.take_off_again() {
             Resend::Now(inflight) => inflight,
             Resend::Absent => return Resent::Waits,
@@ -367,6 +373,9 @@ impl Broker {
                 let mut delivery = queued.delivery(packet_id, true);
                 let seq = delivery.number;
                 delivery.number = seq.filter(|seq| self.pending.is_reserved(*seq));
+                if let Some(entry) = seq.filter(|_| stamps).and_then(|seq| self.ledger.find(seq)) {
+                    delivery.came_at = entry.arrived_at;
+                }
                 let message = delivery.message.clone();
                 let output = Output::Publish(delivery);
                 // Its identifier may not be durable yet, if the connection changed in between.
@@ -390,7 +399,9 @@ impl Broker {
         let session = &mut self.sessions[key as usize];
         let is_durable = session.is_durable();
         let qos = queued.qos;
+        let came = session.stamps_since.and(queued.seq).and_then(|seq| self.ledger.find(seq));
         let mut delivery = session.take_off(queued);
+        delivery.came_at = came.map_or(now, |entry| entry.arrived_at);
         if reuses_id {
             delivery.packet_id = session.oldest_in_flight();
         }
@@ -438,14 +449,16 @@ impl Broker {
         batch
     }
 
-    fn is_too_large(&self, id: ConnId, queued: &Queued) -> bool {
+    fn is_too_large(&self, key: SessionKey, id: ConnId, queued: &Queued) -> bool {
         let Some(connection) = self.connections.get(id.index()) else { return false };
         let maximum = connection.maximum_packet_size;
         if maximum == u32::MAX {
             return false;
         }
+        let stamps = self.sessions[key as usize].stamps_since.is_some();
+        let added = added_bytes_max(connection.bridge.is_some(), stamps);
         let delivery = queued.delivery(PacketId::MIN, false);
-        delivery.encoded_len_max(connection.bridge.is_some()) > u64::from(maximum)
+        delivery.encoded_len_max(added) > u64::from(maximum)
     }
 
     /// Wakes who waits for room in the queue of a session.

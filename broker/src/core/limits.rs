@@ -21,6 +21,18 @@ pub enum QueueFull {
     KeepLastPerTopic,
 }
 
+impl QueueFull {
+    /// As the configuration has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::DropOldest => "drop_oldest",
+            Self::DropNewest => "drop_newest",
+            Self::KeepLastPerTopic => "keep_last_per_topic",
+        }
+    }
+}
+
 /// The bounds of the queue of one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuePolicy {

@@ -45,6 +45,7 @@ mod held;
 mod last_per_topic;
 mod ledger;
 pub mod limits;
+mod live;
 mod load;
 pub mod message;
 pub mod origins;
@@ -61,6 +62,7 @@ mod route;
 pub mod seq_set;
 mod session;
 mod stall;
+mod stamp;
 mod subscribe;
 mod sys;
 pub mod time;
@@ -404,12 +406,14 @@ impl Broker {
     /// How the packets of a connection are to be encoded.
     pub fn encoder_options(&self, id: ConnId) -> Option<EncoderOptions> {
         let connection = self.connection(id)?;
+        let session = connection.session;
         Some(EncoderOptions {
             version: connection.version,
             wants_reasons: connection.wants_reasons,
             maximum_packet_size: connection.maximum_packet_size,
             topic_alias_maximum: connection.topic_alias_maximum_out,
             bridge: connection.bridge.map(|features| (self.node, features)),
+            stamps_since: session.and_then(|key| self.sessions[key as usize].stamps_since),
         })
     }
 

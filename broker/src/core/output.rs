@@ -17,6 +17,7 @@ use outpost_protocol::{
 
 use super::change::Seq;
 use super::message::{Message, Topic};
+use super::stamp;
 use super::time::Instant;
 
 /// One packet towards a client.
@@ -64,6 +65,8 @@ pub struct Delivery {
     pub subscription_ids: Option<Arc<[u32]>>,
     /// Its number at this broker, for bridges: no other message ever has it.
     pub number: Option<Seq>,
+    /// When it came to this broker, for bridges that tell it; 0: now.
+    pub came_at: Instant,
 }
 
 /// Encodes what one connection is to get. It belongs to the connection's task.
@@ -79,8 +82,10 @@ pub struct Encoder {
     list: Vec<Property<'static>>,
     /// This broker, where messages to the client tell where they come from: it is a bridge.
     node: Option<NodeId>,
-    /// Properties with an origin; kept for its memory.
-    with_origin: outpost_bridge::output::Output,
+    /// Since when the client is there, where messages to it are told when they came.
+    stamps_since: Option<Instant>,
+    /// Properties with what this broker adds; kept for its memory.
+    with_added: outpost_bridge::output::Output,
 }
 
 /// Bytes that grow: the buffer of everything that is written to a socket.
@@ -108,6 +113,8 @@ pub struct EncoderOptions {
     pub topic_alias_maximum: u16,
     /// It is the bridge of an Outpost: the name of this broker, and what the bridge was granted.
     pub bridge: Option<(NodeId, Features)>,
+    /// Since when it is there, where its messages are to be told when they came.
+    pub stamps_since: Option<Instant>,
 }
 
 impl Encoder {
@@ -121,7 +128,8 @@ impl Encoder {
             aliases: HashMap::default(),
             list: Vec::new(),
             node: options.bridge.map(|(node, _)| node),
-            with_origin: Default::default(),
+            stamps_since: options.stamps_since,
+            with_added: Default::default(),
         }
     }
 
@@ -175,15 +183,19 @@ impl Encoder {
             Some(Alias::New(alias)) => list.push(Property::TopicAlias(alias)),
             None => {}
         }
-        self.with_origin.advance(self.with_origin.len());
+        self.with_added.advance(self.with_added.len());
         if let Some(node) = self.node {
             let properties = message.properties();
             let own = || Origin { node, number: delivery.number.map(|seq| seq.0), hops: 0 };
             let origin = Origin::of(&properties).unwrap_or_else(own).hopped();
-            origin::write(properties.iter(), Some(origin), &mut self.with_origin);
+            origin::write(properties.iter(), Some(origin), &mut self.with_added);
+        }
+        if let Some(since) = self.stamps_since.filter(|_| self.node.is_some()) {
+            let came_at = if delivery.came_at == Instant(0) { now } else { delivery.came_at };
+            stamp::write(&message.properties(), came_at, since, &mut self.with_added);
         }
         let encoded = match self.node {
-            Some(_) => self.with_origin.pending(),
+            Some(_) => self.with_added.pending(),
             None => message.properties().as_encoded(),
         };
         let properties = Properties::encoded_and_list(encoded, &list);
@@ -217,7 +229,8 @@ impl Encoder {
         if self.maximum_packet_size != u32::MAX {
             // Instead of a short topic, or with its topic, an alias makes the packet longer.
             let saved = if known.is_some() { topic.len() as u64 } else { 0 };
-            let len = delivery.encoded_len_max(self.node.is_some()) - saved + ALIAS_LEN_MAX;
+            let added = added_bytes_max(self.node.is_some(), self.stamps_since.is_some());
+            let len = delivery.encoded_len_max(added) - saved + ALIAS_LEN_MAX;
             if len > u64::from(self.maximum_packet_size) {
                 return None;
             }
@@ -298,15 +311,23 @@ pub(super) fn reason_text(reason: ReasonCode) -> &'static str {
     }
 }
 
+/// The bytes of the properties that this broker adds to a message at the most.
+pub(super) fn added_bytes_max(is_bridge: bool, stamps: bool) -> u64 {
+    match (is_bridge, stamps) {
+        (false, _) => 0,
+        (true, false) => origin::PROPERTY_BYTES_MAX as u64,
+        (true, true) => origin::PROPERTY_BYTES_MAX as u64 + stamp::BYTES_MAX,
+    }
+}
+
 impl Delivery {
-    /// The size of the PUBLISH for a 5.0 client, without a topic alias: at most this. `tells_origin`:
-    /// the client is a bridge.
-    pub(super) fn encoded_len_max(&self, tells_origin: bool) -> u64 {
+    /// The size of the PUBLISH for a 5.0 client, without a topic alias: at most this. `added`: what
+    /// this broker says itself.
+    pub(super) fn encoded_len_max(&self, added: u64) -> u64 {
         let ids = self.subscription_ids.as_deref().unwrap_or_default();
         let ids: u64 = ids.iter().map(|id| 1 + var_int_len(u64::from(*id))).sum();
         let expiry = if self.message.expires_at.is_some() { 5 } else { 0 };
-        let origin = if tells_origin { origin::PROPERTY_BYTES_MAX as u64 } else { 0 };
-        let properties = self.message.properties().len() as u64 + ids + expiry + origin;
+        let properties = self.message.properties().len() as u64 + ids + expiry + added;
         let packet_id = if self.packet_id.is_some() { 2 } else { 0 };
         let body = 2
             + self.message.topic.len() as u64

@@ -87,7 +87,7 @@ impl Drops {
 impl Broker {
     /// The bounds of the queue of a client. A bridge counts by the identifier that its configuration
     /// names.
-    pub(super) fn queue_policy(&self, client_id: &str) -> Arc<QueuePolicy> {
+    pub fn queue_policy(&self, client_id: &str) -> Arc<QueuePolicy> {
         let client_id = client_id.strip_prefix(RESERVED_CLIENT_ID_PREFIX).unwrap_or(client_id);
         let class = self.settings.queues.iter().position(|class| class.fits(client_id));
         class.map_or(&self.default_queue, |class| &self.queue_classes[class]).clone()
@@ -242,12 +242,16 @@ impl Broker {
 
     /// Takes what waits longest out of a queue. Its bytes.
     fn drop_front(&mut self, now: Instant, key: SessionKey) -> Option<u64> {
-        if let Some(queued) = self.sessions[key as usize].queue.pop() {
-            self.finish(now, key, &queued);
-            return Some(queued.message.bytes());
+        let queue = &mut self.sessions[key as usize].queue;
+        let number = queue.first_number();
+        match (queue.pop_oldest(), number) {
+            (None, Some(seq)) => self.drop_number(now, key, seq),
+            (oldest, _) => {
+                let queued = oldest.or_else(|| queue.pop())?;
+                self.finish(now, key, &queued);
+                Some(queued.message.bytes())
+            }
         }
-        let seq = self.sessions[key as usize].queue.first_number()?;
-        self.drop_number(now, key, seq)
     }
 
     /// Takes out of a queue what a later message of its topic has replaced. Its bytes.

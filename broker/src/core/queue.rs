@@ -7,9 +7,11 @@ use std::sync::Arc;
 use outpost_protocol::QoS;
 
 use super::change::{QueuedMessage, Seq, SessionId, Target};
+use super::live::Live;
 use super::message::Message;
 use super::output::Delivery;
 use super::seq_set::SeqSet;
+use super::time::Instant;
 use outpost_protocol::PacketId;
 
 /// How much of a queue is kept in memory for a session that is connected.
@@ -48,6 +50,8 @@ pub(super) struct Queue {
     /// The numbers of those that are not in memory. All above those of the head.
     rest: SeqSet,
     bytes: u64,
+    /// New messages that overtake the others, for sessions that ask for it.
+    live: Option<Box<Live>>,
 }
 
 impl Queued {
@@ -91,17 +95,59 @@ impl Queued {
             retain: self.retain,
             subscription_ids: self.subscription_ids.clone(),
             number: self.seq,
+            came_at: Instant::default(),
         }
     }
 }
 
 impl Queue {
     pub(super) fn len(&self) -> usize {
-        self.head.len() + self.rest.len()
+        self.head.len() + self.rest.len() + self.live_messages().len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.head.is_empty() && self.rest.is_empty()
+        self.len() == 0
+    }
+
+    /// From now on, new messages have this share of what is sent while older ones wait; 0: none.
+    pub(super) fn set_live_percent(&mut self, percent: u8, since: Seq) {
+        // In one order again.
+        self.stow(|_| {});
+        self.live = (percent > 0).then(|| Box::new(Live::new(percent, since)));
+    }
+
+    /// The client is there: what comes from now on is new.
+    pub(super) fn begin_live(&mut self, since: Seq) {
+        if let Some(live) = &mut self.live {
+            live.begin(since);
+        }
+    }
+
+    /// Whether messages do not leave in the order of their numbers.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Whether a message that comes now overtakes others.
+    pub(super) fn takes_live(&self, size: HeadSize) -> bool {
+        self.live.as_ref().is_some_and(|live| live.has_room(size)) && self.has_old()
+    }
+
+    /// Puts in a message that overtakes others.
+    pub(super) fn push_live(&mut self, queued: Queued) {
+        let Some(live) = &mut self.live else { return self.push(queued) };
+        self.bytes += queued.message.bytes();
+        live.push(queued);
+    }
+
+    fn live_messages(&self) -> impl ExactSizeIterator<Item = &Queued> {
+        static NONE: VecDeque<Queued> = VecDeque::new();
+        self.live.as_ref().map_or(&NONE, |live| live.messages()).iter()
+    }
+
+    fn has_old(&self) -> bool {
+        let first = self.head.front().and_then(|queued| queued.seq).or_else(|| self.rest.first());
+        first.is_some_and(|seq| self.live.as_ref().is_some_and(|live| live.is_old(seq)))
     }
 
     /// Bytes of all its messages, in memory or not.
@@ -125,11 +171,16 @@ impl Queue {
 
     /// Whether a message is in it.
     pub(super) fn contains(&self, seq: Seq) -> bool {
-        self.find_in_head(seq).is_some() || self.rest.contains(seq)
+        let is_live = self.live.as_ref().is_some_and(|live| live.contains(seq));
+        is_live || self.find_in_head(seq).is_some() || self.rest.contains(seq)
     }
 
     /// Takes a message out that is in memory.
     pub(super) fn remove_of_head(&mut self, seq: Seq) -> Option<Queued> {
+        if let Some(queued) = self.live.as_mut().and_then(|live| live.remove(seq)) {
+            self.bytes -= queued.message.bytes();
+            return Some(queued);
+        }
         let queued = self.head.remove(self.find_in_head(seq)?)?;
         self.bytes -= queued.message.bytes();
         self.head_bytes -= queued.message.bytes();
@@ -190,7 +241,24 @@ impl Queue {
         self.head.front()
     }
 
+    /// The next to be sent of what is in memory.
     pub(super) fn pop(&mut self) -> Option<Queued> {
+        let has_old = self.has_old();
+        let is_turn = self.live.as_mut().is_some_and(|live| !has_old || live.takes_turn());
+        if is_turn && let Some(queued) = self.pop_live() {
+            return Some(queued);
+        }
+        self.pop_oldest().or_else(|| self.pop_live())
+    }
+
+    fn pop_live(&mut self) -> Option<Queued> {
+        let queued = self.live.as_mut()?.pop()?;
+        self.bytes -= queued.message.bytes();
+        Some(queued)
+    }
+
+    /// The first of the head.
+    pub(super) fn pop_oldest(&mut self) -> Option<Queued> {
         let queued = self.head.pop_front()?;
         self.bytes -= queued.message.bytes();
         self.head_bytes -= queued.message.bytes();
@@ -202,6 +270,11 @@ impl Queue {
 
     /// Lets go of the messages that can be found by their numbers; `gone` is told of each.
     pub(super) fn stow(&mut self, mut gone: impl FnMut(&Queued)) {
+        // They all have numbers.
+        for queued in self.live.iter_mut().flat_map(|live| live.take_all()) {
+            gone(&queued);
+            self.rest.extend(queued.seq);
+        }
         let head = std::mem::take(&mut self.head);
         self.head_bytes = 0;
         for queued in head {
@@ -231,29 +304,36 @@ impl Queue {
 
     /// The lowest number in it.
     pub(super) fn lowest(&self) -> Option<Seq> {
-        self.head.iter().find_map(|queued| queued.seq).or_else(|| self.rest.first())
+        let oldest = self.head.iter().find_map(|queued| queued.seq).or_else(|| self.rest.first());
+        let live = self.live_messages().next().and_then(|queued| queued.seq);
+        oldest.into_iter().chain(live).min()
     }
 
     /// How many with a number below `end` are in it.
     pub(super) fn count_below(&self, end: Seq) -> usize {
-        self.head.partition_point(|queued| queued.seq < Some(end)) + self.rest.count_below(end)
+        let live = self.live_messages().take_while(|queued| queued.seq < Some(end)).count();
+        let head = self.head.partition_point(|queued| queued.seq < Some(end));
+        head + self.rest.count_below(end) + live
     }
 
     /// Whether a message with a number above `from` and below `to` is in it.
     pub(super) fn has_between(&self, from: Seq, to: Seq) -> bool {
         let behind = self.head.partition_point(|queued| queued.seq <= Some(from));
+        let is_between = |queued: &Queued| queued.seq > Some(from) && queued.seq < Some(to);
         self.head.get(behind).is_some_and(|queued| queued.seq < Some(to))
+            || self.live_messages().any(is_between)
             || self.rest.iter_from(Seq(from.0 + 1)).next().is_some_and(|seq| seq < to)
     }
 
     /// All of it, in order: what is in memory, and the numbers of the others.
     pub(super) fn take_all(&mut self) -> (VecDeque<Queued>, SeqSet) {
-        let all = std::mem::take(self);
+        let mut all = std::mem::take(self);
+        all.head.extend(all.live.iter_mut().flat_map(|live| live.take_all()));
         (all.head, all.rest)
     }
 
     #[cfg(test)]
     pub(super) fn head(&self) -> impl Iterator<Item = &Queued> {
-        self.head.iter()
+        self.head.iter().chain(self.live_messages())
     }
 }

@@ -132,12 +132,18 @@ impl SeqSet {
     }
 }
 
+impl Extend<Seq> for SeqSet {
+    fn extend<I: IntoIterator<Item = Seq>>(&mut self, seqs: I) {
+        for seq in seqs {
+            self.insert(seq);
+        }
+    }
+}
+
 impl FromIterator<Seq> for SeqSet {
     fn from_iter<I: IntoIterator<Item = Seq>>(seqs: I) -> Self {
         let mut set = Self::default();
-        for seq in seqs {
-            set.insert(seq);
-        }
+        set.extend(seqs);
         set
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Session {
     /// In flight on a former connection and not yet sent again on this one [MQTT-4.4.0-1].
     resend: VecDeque<Inflight>,
     pub queue: Queue,
+    /// Since when its client is there, where its messages are told when they came.
+    pub stamps_since: Option<Instant>,
     /// Messages not in memory that came by a shared subscription.
     pub shared: SeqSet,
     pub sweep: Option<Sweep>,
@@ -179,6 +181,7 @@ impl Session {
             inflight: VecDeque::new(),
             resend: VecDeque::new(),
             queue: Queue::default(),
+            stamps_since: None,
             shared: SeqSet::default(),
             sweep: None,
             is_loading: false,
@@ -361,8 +364,9 @@ impl Session {
     /// Notes that this session needs a stored message no more.
     pub(super) fn finish(&mut self, seq: Seq) {
         let is_pending = |from: Seq, to: Seq| {
-            // What flies ascends, and so does the queue.
-            let flying = self.flights().find_map(|i| i.content.seq().filter(|s| *s > from));
+            let mut later = self.flights().filter_map(|i| i.content.seq().filter(|s| *s > from));
+            // What flies ascends, mostly, and so does the queue.
+            let flying = if self.queue.is_mixed() { later.min() } else { later.next() };
             flying.is_some_and(|seq| seq < to) || self.queue.has_between(from, to)
         };
         let at = self.done.partition_point(|(_, last)| *last < seq);
@@ -483,10 +487,9 @@ impl Session {
     }
 
     pub(super) fn lowest_pending(&self) -> Option<Seq> {
-        match (self.flights().find_map(|i| i.content.seq()), self.queue.lowest()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let mut flying = self.flying();
+        let first = if self.queue.is_mixed() { flying.min() } else { flying.next() };
+        first.into_iter().chain(self.queue.lowest()).min()
     }
 
     /// Identifiers are given in ascending order, so that those in flight lie between the oldest and

@@ -10,6 +10,7 @@ mod elision;
 mod expiry;
 mod flows;
 mod limits;
+mod live;
 mod long_queue;
 mod ordering;
 mod origins;

@@ -210,6 +210,7 @@ impl World {
             ack_timeout_ms: ACK_TIMEOUT_MS,
             packet_bytes_max: PACKET_BYTES_MAX,
             receive_maximum: link.inflight_max,
+            per_s: (0, 0),
         };
         let mut outputs = Outputs::default();
         let relay = Relay::new(plan, now_ms, &mut outputs);

@@ -1,0 +1,107 @@
+//! What goes out waits here for its turn: for the rate of its class, and for links that go first.
+//!
+//! Messages are held and not left unread, so that acknowledgements for what comes in pass them. How
+//! many there can be is the business of the local broker's window; beyond [`HELD_BYTES_MAX`] the local
+//! end is not read any more.
+
+use std::collections::VecDeque;
+
+use outpost_protocol::{Packet, Publish, decode};
+
+use super::{Relay, protocol_error};
+use crate::link_error::LinkError;
+use crate::output::{Output, Outputs};
+use crate::pace::Pace;
+use crate::side::Side;
+
+/// Bytes that may be held before the local end is left unread.
+const HELD_BYTES_MAX: usize = 256 * 1024;
+
+/// Messages from the local broker that wait.
+#[derive(Debug, Default)]
+pub(super) struct Paced {
+    pace: Pace,
+    held: VecDeque<Box<[u8]>>,
+    held_bytes: usize,
+    /// Other links go first.
+    yields: bool,
+    /// The remote end has to take something first.
+    is_blocked: bool,
+}
+
+impl Paced {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { pace, ..Self::default() }
+    }
+
+    /// No more is to come before some has gone.
+    pub(super) fn is_full(&self) -> bool {
+        self.held_bytes > HELD_BYTES_MAX
+    }
+
+    /// When the next message that is held may go; none: there is none, or it does not depend on time.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        let is_time = !self.held.is_empty() && !self.yields && !self.is_blocked;
+        is_time.then(|| self.pace.free_ms())
+    }
+
+    pub(super) fn charge(&mut self, bytes: usize, now_ms: u64) {
+        self.pace.charge(bytes, now_ms);
+    }
+
+    fn is_open(&self, now_ms: u64) -> bool {
+        !self.yields && self.pace.free_ms() <= now_ms
+    }
+}
+
+impl Relay {
+    /// True: the message was put behind others and goes later.
+    ///
+    /// # Errors
+    /// It cannot be kept, which would be a fault of the local broker.
+    pub(super) fn hold(&mut self, publish: &Publish<'_>, now_ms: u64) -> Result<bool, LinkError> {
+        if self.paced.held.is_empty() && self.paced.is_open(now_ms) {
+            return Ok(false);
+        }
+        let mut bytes = Output::default();
+        Packet::Publish(publish.clone())
+            .encode(self.peers.local.version, &mut bytes)
+            .map_err(|error| protocol_error(Side::Local, &error.to_string()))?;
+        self.paced.held_bytes += bytes.len();
+        self.paced.held.push_back(bytes.pending().into());
+        Ok(true)
+    }
+
+    /// Sends what is held, as far as it may go now.
+    pub(super) fn release(&mut self, now_ms: u64, out: &mut Outputs) -> Result<(), LinkError> {
+        loop {
+            self.paced.is_blocked = out.remote.len() > super::OUTPUT_BYTES_SOFT;
+            if self.paced.is_blocked || !self.paced.is_open(now_ms) {
+                break;
+            }
+            let Some(bytes) = self.paced.held.pop_front() else { break };
+            self.paced.held_bytes -= bytes.len();
+            let packet = decode(&bytes, self.peers.local.version, u32::MAX)
+                .map_err(|error| protocol_error(Side::Local, &error.to_string()))?;
+            if let Some((Packet::Publish(publish), _)) = packet {
+                self.take(Side::Local, &publish, now_ms, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether links of a higher priority go first, from now on. To be called after each burst as
+    /// well: what is held goes when the remote end has taken what waited.
+    ///
+    /// # Errors
+    /// As [`Self::handle_packet`].
+    pub fn yield_to_others(
+        &mut self,
+        yields: bool,
+        now_ms: u64,
+        out: &mut Outputs,
+    ) -> Result<(), LinkError> {
+        self.paced.yields = yields;
+        self.release(now_ms, out)
+    }
+}
