@@ -121,7 +121,11 @@ fn describe_topics(bridge: &BridgeConfig) -> String {
             Direction::In => ("in", topic.remote_filter()),
             Direction::Both => ("both ways", topic.local_filter()),
         };
-        format!("{filter} {direction}")
+        let filter = if topic.from.is_empty() { &filter } else { &topic.from };
+        match &topic.class {
+            None => format!("{filter} {direction}"),
+            Some(class) => format!("{filter} {direction} in class {class}"),
+        }
     };
     bridge.topic.iter().map(describe).collect::<Vec<_>>().join(", ")
 }

@@ -2,8 +2,10 @@
 //! taken in ([`outpost_bridge::origin`]).
 //!
 //! Numbers come nearly in order, from a broker by one way or by several, with gaps where a message was
-//! not for this way. So they are kept as ranges, the highest [`RANGES_MAX`] of each broker: what came so
-//! long before is not known any more, and would pass once again rather than be lost.
+//! not for this way. So they are kept as ranges, of each broker the [`RANGES_MAX`] to which a number was
+//! added last: what came so long before is not known any more, and would pass once again rather than be
+//! lost. A link that goes through what waited for days, far below the numbers that others bring, is known
+//! in this way as well.
 //!
 //! A change rides along with the batch that brings the message itself; the acknowledgement waits for it,
 //! so that no restart forgets what was acknowledged.
@@ -21,15 +23,24 @@ use super::time::Instant;
 use super::topics::SessionKey;
 use super::{Broker, Handled};
 
-/// Ranges of numbers that are kept of one broker: 16 KiB in memory.
+/// Ranges of numbers that are kept of one broker: 24 KiB in memory. More than a link has in flight.
 pub const RANGES_MAX: usize = 1024;
 
 /// Numbers of one broker.
 #[derive(Debug, Default)]
 struct Seen {
-    /// First and last number of each, ascending, with a gap between any two.
-    ranges: Vec<(u64, u64)>,
+    /// Ascending, with a gap between any two.
+    ranges: Vec<Range>,
     /// When a message of it came last, in the order of all of them.
+    used_at: u64,
+}
+
+/// Numbers without a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    first: u64,
+    last: u64,
+    /// When a number was added last; 0: before this run.
     used_at: u64,
 }
 
@@ -44,28 +55,32 @@ pub(super) struct Origins {
 
 impl Seen {
     fn contains(&self, number: u64) -> bool {
-        let at = self.ranges.partition_point(|(_, last)| *last < number);
-        self.ranges.get(at).is_some_and(|(first, _)| *first <= number)
+        let at = self.ranges.partition_point(|range| range.last < number);
+        self.ranges.get(at).is_some_and(|range| range.first <= number)
     }
 
-    fn insert(&mut self, number: u64) {
-        let at = self.ranges.partition_point(|(_, last)| *last < number);
-        if self.ranges.get(at).is_some_and(|(first, _)| *first <= number) {
+    fn insert(&mut self, number: u64, used_at: u64) {
+        self.used_at = used_at;
+        let at = self.ranges.partition_point(|range| range.last < number);
+        if self.ranges.get(at).is_some_and(|range| range.first <= number) {
             return;
         }
-        let joins_last = at > 0 && self.ranges[at - 1].1 + 1 == number;
-        let joins_next = self.ranges.get(at).is_some_and(|(first, _)| *first - 1 == number);
-        match (joins_last, joins_next) {
-            (true, true) => {
-                self.ranges[at - 1].1 = self.ranges[at].1;
-                self.ranges.remove(at);
-            }
-            (true, false) => self.ranges[at - 1].1 = number,
-            (false, true) => self.ranges[at].0 = number,
-            (false, false) => self.ranges.insert(at, (number, number)),
+        let joins_last = at > 0 && self.ranges[at - 1].last + 1 == number;
+        let joins_next = self.ranges.get(at).is_some_and(|range| range.first - 1 == number);
+        let (mut first, mut last) = (number, number);
+        let (mut from, mut to) = (at, at);
+        if joins_last {
+            from = at - 1;
+            first = self.ranges[from].first;
         }
+        if joins_next {
+            last = self.ranges[at].last;
+            to = at + 1;
+        }
+        self.ranges.splice(from..to, [Range { first, last, used_at }]);
         if self.ranges.len() > RANGES_MAX {
-            self.ranges.remove(0);
+            let oldest = (0..self.ranges.len()).min_by_key(|at| self.ranges[*at].used_at);
+            self.ranges.remove(oldest.unwrap_or(0));
         }
     }
 }
@@ -87,15 +102,14 @@ impl Origins {
             }
         }
         self.uses += 1;
-        let seen = self.seen.entry(node).or_default();
-        seen.used_at = self.uses;
-        seen.insert(number);
+        self.seen.entry(node).or_default().insert(number, self.uses);
         self.dirty.insert(node);
     }
 
     /// What the store knows of a broker.
     pub(super) fn restore(&mut self, node: NodeId, record: OriginRecord) {
-        let seen = Seen { ranges: record.numbers, used_at: 0 };
+        let range = |(first, last)| Range { first, last, used_at: 0 };
+        let seen = Seen { ranges: record.numbers.into_iter().map(range).collect(), used_at: 0 };
         self.seen.insert(node, seen);
     }
 
@@ -103,7 +117,8 @@ impl Origins {
     pub(super) fn take_rows(&mut self) -> BTreeMap<NodeId, Option<OriginRecord>> {
         let row = |node: NodeId| {
             let seen = self.seen.get(&node);
-            (node, seen.map(|seen| OriginRecord { numbers: seen.ranges.clone() }))
+            let numbers = |seen: &Seen| seen.ranges.iter().map(|r| (r.first, r.last)).collect();
+            (node, seen.map(|seen| OriginRecord { numbers: numbers(seen) }))
         };
         std::mem::take(&mut self.dirty).into_iter().map(row).collect()
     }
@@ -184,26 +199,39 @@ mod tests {
 
     fn seen(numbers: &[u64]) -> Seen {
         let mut seen = Seen::default();
-        numbers.iter().for_each(|number| seen.insert(*number));
+        for (at, number) in (1..).zip(numbers) {
+            seen.insert(*number, at);
+        }
         seen
+    }
+
+    fn ranges(numbers: &[u64]) -> Vec<(u64, u64)> {
+        seen(numbers).ranges.iter().map(|range| (range.first, range.last)).collect()
     }
 
     #[test]
     fn numbers_become_ranges_in_whatever_order_they_come() {
-        assert_eq!(seen(&[1, 2, 3, 7, 5, 6]).ranges, [(1, 3), (5, 7)]);
-        assert_eq!(seen(&[3, 1, 2]).ranges, [(1, 3)]);
-        assert_eq!(seen(&[0, u64::MAX, u64::MAX - 1]).ranges, [(0, 0), (u64::MAX - 1, u64::MAX)]);
+        assert_eq!(ranges(&[1, 2, 3, 7, 5, 6]), [(1, 3), (5, 7)]);
+        assert_eq!(ranges(&[3, 1, 2]), [(1, 3)]);
+        assert_eq!(ranges(&[0, u64::MAX, u64::MAX - 1]), [(0, 0), (u64::MAX - 1, u64::MAX)]);
+        assert_eq!(ranges(&[5, 5, 9]), [(5, 5), (9, 9)]);
         let seen = seen(&[5, 5, 9]);
-        assert_eq!(seen.ranges, [(5, 5), (9, 9)]);
         assert!(seen.contains(5) && seen.contains(9) && !seen.contains(7) && !seen.contains(10));
     }
 
     #[test]
-    fn the_lowest_ranges_are_forgotten() {
-        let numbers: Vec<u64> = (0..=RANGES_MAX as u64).map(|n| 2 * n).collect();
-        let seen = seen(&numbers);
-        assert_eq!(seen.ranges.len(), RANGES_MAX);
-        assert!(!seen.contains(0) && seen.contains(2) && seen.contains(2 * RANGES_MAX as u64));
+    fn what_was_added_to_long_ago_is_forgotten() {
+        let mut numbers: Vec<u64> = (0..=RANGES_MAX as u64).map(|n| 2 * n).collect();
+        let ascending = seen(&numbers);
+        assert_eq!(ascending.ranges.len(), RANGES_MAX);
+        let highest = 2 * RANGES_MAX as u64;
+        assert!(!ascending.contains(0) && ascending.contains(2) && ascending.contains(highest));
+        // Also where a backlog comes that is older than all of it.
+        numbers.iter_mut().for_each(|number| *number += 1_000_000);
+        numbers.extend((0..100).map(|n| 2 * n));
+        let late = seen(&numbers);
+        assert_eq!(late.ranges.len(), RANGES_MAX);
+        assert!((0..100).all(|n| late.contains(2 * n)) && late.contains(1_000_000 + highest));
     }
 
     #[test]

@@ -55,10 +55,13 @@ mod tests {
     #[test]
     fn the_time_and_the_mark() {
         let (time, mark) = ("2026-12-01T08:00:01Z", 1_796_112_001_000);
-        let stamp = (TIME.to_owned(), time.to_owned());
-        assert_eq!(written(&[], mark, mark), [stamp.clone()]);
-        assert_eq!(written(&[], mark, mark + 999), [stamp.clone()], "within the same second");
-        assert_eq!(written(&[], mark, mark + 1000), [stamp, (BACKLOG.to_owned(), "1".to_owned())]);
+        let said = |since| -> Vec<String> {
+            written(&[], mark, since).into_iter().map(|(key, value)| key + "=" + &value).collect()
+        };
+        let stamp = format!("outpost-time={time}");
+        assert_eq!(said(mark), [&*stamp]);
+        assert_eq!(said(mark + 999), [&*stamp], "within the same second");
+        assert_eq!(said(mark + 1000), [&*stamp, "outpost-backlog=1"]);
     }
 
     #[test]
