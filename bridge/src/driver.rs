@@ -282,9 +282,9 @@ impl Driver {
                 self.bridge_bit[side] = false;
                 self.open(side, connector, &Request { bridge_bit: false, ..request.clone() }).await
             }
-            // Some brokers say nothing to a version that they do not know: try it the other way
-            // next time.
-            Err(error @ LinkError::Closed { connecting: true, .. }) => {
+            // Some brokers hang up on a version that they do not know, or reset the connection, or close
+            // the WebSocket with a code: try it the other way next time.
+            Err(error @ (LinkError::Closed { connecting: true, .. } | LinkError::Io { .. })) => {
                 self.bridge_bit[side] = !self.bridge_bit[side];
                 Err(error)
             }
