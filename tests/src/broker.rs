@@ -132,7 +132,12 @@ impl Broker {
 
     /// Waits until its log holds `text`.
     pub fn wait_for_log(&self, text: &str) {
-        let deadline = Instant::now() + DEADLINE;
+        self.wait_for_log_within(text, DEADLINE);
+    }
+
+    /// The same for what may take longer than other things.
+    pub fn wait_for_log_within(&self, text: &str, within: Duration) {
+        let deadline = Instant::now() + within;
         while !self.log().contains(text) {
             assert!(Instant::now() < deadline, "no '{text}' in the log:\n{}", self.log());
             thread::sleep(POLL);

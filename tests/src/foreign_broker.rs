@@ -36,6 +36,8 @@ pub enum Make {
 pub struct ForeignBroker {
     make: Make,
     address: SocketAddr,
+    /// Its door for MQTT over WebSocket.
+    websocket: Option<SocketAddr>,
     process: Option<Command>,
     /// Erlang's name server and its port; RabbitMQ would start one that outlives it.
     epmd: Option<(Command, u16)>,
@@ -49,14 +51,24 @@ impl ForeignBroker {
     /// # Panics
     /// When it is not installed, and when it does not listen in time.
     pub fn start(make: Make) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Self::begin(make, None, "")
+    }
+
+    /// The same with a door for MQTT over WebSocket beside the plain one. `secured`: what its
+    /// configuration has for TLS at that door; RabbitMQ has its own ways.
+    pub fn start_with_websocket(make: Make, secured: &str) -> Self {
+        Self::begin(make, Some(own_address()), secured)
+    }
+
+    fn begin(make: Make, websocket: Option<SocketAddr>, secured: &str) -> Self {
+        let address = own_address();
         let dir = TempDir::new().expect("a temporary folder");
         let epmd = (make == Make::RabbitMq).then(|| {
             let port = free_port();
             (Command::start("epmd", &["-port", &port.to_string()]), port)
         });
-        let mut broker = Self { make, address, process: None, epmd, dir };
-        broker.configure();
+        let mut broker = Self { make, address, websocket, process: None, epmd, dir };
+        broker.configure(secured);
         broker.restart();
         broker
     }
@@ -64,6 +76,14 @@ impl ForeignBroker {
     /// Where it listens for MQTT.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for MQTT over WebSocket.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn websocket_address(&self) -> SocketAddr {
+        self.websocket.expect("it was started with a door for WebSocket")
     }
 
     /// Ends it in the middle of what it does, as hard as it stands: Mosquitto writes what it has
@@ -86,23 +106,26 @@ impl ForeignBroker {
         }
     }
 
-    fn configure(&self) {
+    fn configure(&self, secured: &str) {
+        let websocket = self.websocket.map(|address| self.websocket_lines(address, secured));
+        let websocket = websocket.unwrap_or_default();
         let (dir, address, port) = (self.path(""), self.address, self.address.port());
         match self.make {
             Make::Mosquitto => self.write(
                 "mosquitto.conf",
                 &format!(
                     "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\n\
-                     persistence true\npersistence_location {dir}\n"
+                     persistence true\npersistence_location {dir}\n{websocket}"
                 ),
             ),
             Make::RabbitMq => {
-                self.write("enabled_plugins", "[rabbitmq_mqtt].\n");
+                let plugins = if self.websocket.is_some() { ",rabbitmq_web_mqtt" } else { "" };
+                self.write("enabled_plugins", &format!("[rabbitmq_mqtt{plugins}].\n"));
                 self.write(
                     "rabbitmq.conf",
                     &format!(
                         "listeners.tcp = none\nmqtt.listeners.tcp.1 = {address}\n\
-                         mqtt.allow_anonymous = true\n"
+                         mqtt.allow_anonymous = true\n{websocket}"
                     ),
                 );
             }
@@ -110,10 +133,24 @@ impl ForeignBroker {
                 "nats.conf",
                 &format!(
                     "server_name: test\nlisten: \"127.0.0.1:{}\"\n\
-                     jetstream {{ store_dir: \"{dir}store\" }}\nmqtt {{ listen: \"{address}\" }}\n",
+                     jetstream {{ store_dir: \"{dir}store\" }}\nmqtt {{ listen: \"{address}\" }}\n{websocket}",
                     free_port()
                 ),
             ),
+        }
+    }
+
+    fn websocket_lines(&self, address: SocketAddr, secured: &str) -> String {
+        let port = address.port();
+        match self.make {
+            Make::Mosquitto => {
+                format!("listener {port} 127.0.0.1\nprotocol websockets\n{secured}\n")
+            }
+            Make::RabbitMq => format!("web_mqtt.tcp.ip = 127.0.0.1\nweb_mqtt.tcp.port = {port}\n"),
+            Make::Nats if secured.is_empty() => {
+                format!("websocket {{ listen: \"{address}\", no_tls: true }}\n")
+            }
+            Make::Nats => format!("websocket {{ listen: \"{address}\", {secured} }}\n"),
         }
     }
 
@@ -156,4 +193,8 @@ impl ForeignBroker {
     fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("write the configuration");
     }
+}
+
+fn own_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }

@@ -11,3 +11,4 @@ mod remote_errors;
 mod remote_limits;
 mod state;
 mod traffic;
+mod ways;

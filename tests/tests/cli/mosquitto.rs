@@ -1,12 +1,8 @@
 //! Mosquitto at the other end: its clients at this broker, and its broker for these clients.
 
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Stdio};
-use std::time::Instant;
-use std::{fs, thread};
+use std::net::SocketAddr;
 
-use outpost_tests::{DEADLINE, free_port};
+use outpost_tests::{ForeignBroker, Make};
 
 use crate::prelude::*;
 
@@ -126,57 +122,16 @@ fn after_time(json: &str) -> String {
     rest.to_owned()
 }
 
-/// A Mosquitto of one's own.
-struct Mosquitto {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Mosquitto {
-    fn start() -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let file = std::env::temp_dir().join(unique("mosquitto"));
-        let config = format!("listener {} 127.0.0.1\nallow_anonymous true\n", address.port());
-        fs::write(&file, config).unwrap();
-        // Debian installs it where not everybody's PATH looks.
-        let debian = "/usr/sbin/mosquitto";
-        let program = if Path::new(debian).exists() { debian } else { "mosquitto" };
-        let child = std::process::Command::new(program)
-            .arg("-c")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("mosquitto: {error}; run tests/install.sh"));
-        let mosquitto = Self { child, address };
-        let deadline = Instant::now() + DEADLINE;
-        while TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < deadline, "mosquitto does not listen");
-            thread::sleep(std::time::Duration::from_millis(2));
-        }
-        fs::remove_file(&file).unwrap();
-        mosquitto
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        // Either may fail only if it has ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn at_mosquitto() {
-    let mosquitto = Mosquitto::start();
+    let mosquitto = ForeignBroker::start(Make::Mosquitto);
     for version in ["31", "311", "5"] {
         for qos in ["0", "1", "2"] {
             let options = format!("-V {version} -q {qos} -t t");
-            let sub = subscribed(mosquitto.address, &format!("{options} -C 101 -F %q%p"), &[]);
-            publish(mosquitto.address, &format!("{options} -m x"), &[]);
+            let sub = subscribed(mosquitto.address(), &format!("{options} -C 101 -F %q%p"), &[]);
+            publish(mosquitto.address(), &format!("{options} -m x"), &[]);
             let lines: String = (0..100).map(|n| format!("{n}\n")).collect();
-            let mut lines_in = start("pub", mosquitto.address, &format!("{options} -l"), &[]);
+            let mut lines_in = start("pub", mosquitto.address(), &format!("{options} -l"), &[]);
             lines_in.write(lines.as_bytes());
             assert_eq!(lines_in.end().text(), "");
             let expected: String = ["x"]
@@ -192,15 +147,15 @@ fn at_mosquitto() {
 /// A session at Mosquitto, left and taken up again.
 #[test]
 fn a_session_at_mosquitto() {
-    let mosquitto = Mosquitto::start();
+    let mosquitto = ForeignBroker::start(Make::Mosquitto);
     for version in ["311", "5"] {
         let line = format!("-t t -q 2 -c -i keeper{version} -V {version}");
-        assert_eq!(start("sub", mosquitto.address, &format!("{line} -E"), &[]).end().text(), "");
+        assert_eq!(start("sub", mosquitto.address(), &format!("{line} -E"), &[]).end().text(), "");
         for payload in ["1", "2", "3"] {
-            publish(mosquitto.address, &format!("-t t -q 2 -m {payload}"), &[]);
+            publish(mosquitto.address(), &format!("-t t -q 2 -m {payload}"), &[]);
         }
         for (count, expected) in [("1", "1\n"), ("2", "2\n3\n")] {
-            let ended = start("sub", mosquitto.address, &format!("{line} -C {count}"), &[]).end();
+            let ended = start("sub", mosquitto.address(), &format!("{line} -C {count}"), &[]).end();
             assert_eq!(ended.text(), expected, "{line}");
         }
     }
