@@ -28,8 +28,8 @@ use websocket::WebSocket;
 /// Looking up a name, one TCP connect, and each handshake may take this long.
 const STEP_LIMIT_S: u64 = 10;
 
-/// Bytes that a local broker over the network does not acknowledge for so long end the connection.
-const LOCAL_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
+/// As `ack_timeout_s` where it is not given, for a local broker over the network.
+const LOCAL_ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A byte stream in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -89,7 +89,7 @@ pub fn remote_connector(config: &BridgeConfig) -> Result<Box<dyn Connector>, Lin
 /// A TLS file that cannot be used, with its name, or a server name that is none.
 pub fn local_connector(config: &LocalConfig) -> Result<Box<dyn Connector>, LinkError> {
     let files = tls_files(config.tls.as_ref())?;
-    Ok(Box::new(Way::new(&config.address, LOCAL_UNACKNOWLEDGED_MAX, files)?))
+    Ok(Box::new(Way::new(&config.address, LOCAL_ACK_TIMEOUT, files)?))
 }
 
 /// All addresses of a broker share what the files hold.
@@ -110,13 +110,13 @@ impl Way {
     /// By TCP, and TLS where there are files for it.
     fn new(
         address: &str,
-        unacknowledged_max: Duration,
+        ack_timeout: Duration,
         files: Option<Arc<TlsFiles>>,
     ) -> Result<Self, LinkError> {
         let host = host_of(address).unwrap_or(address);
         Ok(Self {
             address: address.to_owned(),
-            tcp: TcpConnector::new(address, address.to_owned(), unacknowledged_max),
+            tcp: TcpConnector::new(address, address.to_owned(), ack_timeout),
             proxy: None,
             tls: files.map(|files| Tls::new(files, host)).transpose()?,
             websocket: None,

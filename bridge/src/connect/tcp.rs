@@ -18,6 +18,10 @@ const ADDRESSES_MAX: usize = 4;
 /// take now stays with us, where it is still our choice what goes first.
 pub(super) const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 
+/// The relay notices first that nothing is acknowledged, and has better words for it. This is for what
+/// it has given up: the system is not to go on with that.
+const SLACK: Duration = Duration::from_secs(5);
+
 /// TCP to `host:port`. The name is looked up for each connection, and its addresses are tried in
 /// the order that the resolver gives.
 #[derive(Clone, Debug)]
@@ -30,10 +34,10 @@ pub(super) struct TcpConnector {
 
 impl TcpConnector {
     /// To this address, in the form of [`crate::config::BridgeConfig::address`]. A connection whose
-    /// bytes nobody acknowledges for `unacknowledged_max` is given up by the system, whose own limit is
-    /// a quarter of an hour.
-    pub(super) fn new(address: &str, label: String, unacknowledged_max: Duration) -> Self {
-        Self { address: address.to_owned(), label, unacknowledged_max }
+    /// bytes nobody acknowledges for `ack_timeout` and [`SLACK`] is given up by the system, whose own
+    /// limit is a quarter of an hour.
+    pub(super) fn new(address: &str, label: String, ack_timeout: Duration) -> Self {
+        Self { address: address.to_owned(), label, unacknowledged_max: ack_timeout + SLACK }
     }
 
     pub(super) async fn open(&self) -> Result<TcpStream, LinkError> {
@@ -94,7 +98,7 @@ mod tests {
         let stream = tcp.open().await.expect("somebody listens");
         let socket = SockRef::from(&stream);
         assert!(stream.nodelay().expect("an option of TCP"));
-        assert_eq!(socket.tcp_user_timeout().expect("an option of TCP"), Some(limit));
+        assert_eq!(socket.tcp_user_timeout().expect("an option of TCP"), Some(limit + SLACK));
         assert_eq!(socket.tcp_notsent_lowat().expect("an option of TCP"), UNSENT_BYTES_MAX);
     }
 

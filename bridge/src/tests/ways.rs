@@ -1,8 +1,12 @@
 //! The whole bridge over WebSocket, through a proxy and with TLS, in every combination.
 
+use std::time::Duration;
+
 use outpost_protocol::ProtocolVersion;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -45,6 +49,14 @@ fn choose_mqtt(request: &Request, mut response: Response) -> Result<Response, Er
     assert_eq!(request.headers()["x-gateway"], "7");
     response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("mqtt"));
     Ok(response)
+}
+
+/// What [`choose_mqtt`] expects.
+fn asked_for() -> WebSocketConfig {
+    WebSocketConfig {
+        path: "/broker/mqtt".to_owned(),
+        headers: [("X-Gateway".to_owned(), Secret::new("7"))].into(),
+    }
 }
 
 /// A proxy that knows one name, which no name server has, and lets one user in; its port.
@@ -94,13 +106,51 @@ async fn messages_go_by_every_way() {
                 password: Some(Secret::new("pass")),
             }),
             tls: by_tls.then(|| files.config()),
-            websocket: by_websocket.then(|| WebSocketConfig {
-                path: "/broker/mqtt".to_owned(),
-                headers: [("X-Gateway".to_owned(), Secret::new("7"))].into(),
-            }),
+            websocket: by_websocket.then(asked_for),
             ..config(2)
         };
         relay_large_messages(config, &brokers).await;
+    }
+}
+
+/// A remote broker that reads nothing behind the handshakes: on every way the bridge keeps what it does
+/// not take, and can still choose what goes first.
+#[tokio::test]
+async fn what_the_network_does_not_take_stays_here() {
+    let files = Files::make();
+    for (by_tls, by_websocket) in [(false, false), (true, false), (false, true), (true, true)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        SockRef::from(&listener).set_recv_buffer_size(4096).expect("an option of sockets");
+        let address = listener.local_addr().expect("bound").to_string();
+        let config = BridgeConfig {
+            address,
+            tls: by_tls.then(|| files.config()),
+            websocket: by_websocket.then(asked_for),
+            ..config(1)
+        };
+        let server = async {
+            let (tcp, _) = listener.accept().await.expect("the bridge comes");
+            let mut stream: BoxedStream = Box::new(tcp);
+            if by_tls {
+                stream = Box::new(files.acceptor().accept(stream).await.expect("a client"));
+            }
+            if by_websocket {
+                let accepted = accept_hdr_async(stream, choose_mqtt).await.expect("a handshake");
+                stream = Box::new(Frames::new(accepted));
+            }
+            stream
+        };
+        let mut connector = remote_connector(&config).expect("usable files");
+        let (connected, _reads_nothing) = tokio::join!(connector.connect(), server);
+        let mut stream = connected.expect("the server is known");
+        let mut taken = 0;
+        let within = Duration::from_millis(200);
+        while let Ok(count) = timeout(within, stream.write(&[0; 4096])).await {
+            taken += count.expect("open");
+            // It stays unflushed where it has to wait.
+            let _ = timeout(within, stream.flush()).await;
+        }
+        assert!(taken < 64 * 1024, "TLS {by_tls}, WebSocket {by_websocket}: {taken} bytes");
     }
 }
 

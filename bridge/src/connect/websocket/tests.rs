@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::*;
+use crate::compression::Compressed;
 use crate::config::Secret;
 
 const PACKET_BYTES_MAX: u32 = 4096;
@@ -213,6 +214,28 @@ async fn bytes_go_in_binary_frames_and_a_close_frame_ends_them() {
     let ((), (came, frames)) = tokio::join!(client, server);
     assert!(came == bytes);
     assert_eq!(frames, bytes.len().div_ceil(FRAME_BYTES));
+}
+
+/// Compression knows nothing of the frames that its bytes go in.
+#[tokio::test]
+async fn compressed_bytes_go_both_ways() {
+    let (ours, theirs) = ends(1000).await;
+    let mut ours = Compressed::new(ours, Vec::new(), 3);
+    let mut theirs = Compressed::new(Frames::new(theirs), Vec::new(), 3);
+    let bytes: Vec<u8> = (0..200_000u32).flat_map(|n| (n % 1009 * n % 997).to_be_bytes()).collect();
+    let (mut there, mut back) = (vec![0; bytes.len()], vec![0; bytes.len()]);
+    let client = async {
+        ours.write_all(&bytes).await.expect("open");
+        ours.flush().await.expect("open");
+        ours.read_exact(&mut back).await.expect("open");
+    };
+    let server = async {
+        theirs.read_exact(&mut there).await.expect("open");
+        theirs.write_all(&there).await.expect("open");
+        theirs.flush().await.expect("open");
+    };
+    tokio::join!(client, server);
+    assert!(back == bytes);
 }
 
 /// A far end that takes nothing: what it does not take is refused, and not gathered here.
