@@ -110,7 +110,13 @@ pub struct BridgeConfig {
     /// message: 60 bytes that stop loops through it. Other Outposts always get it.
     #[serde(default = "default_origin")]
     pub origin: bool,
-    /// Names for use as `{name}` in `from`, `to` and prefixes, such as `{ site = "plant7" }`. Two are
+    /// A topic at the remote broker that is told whether the link is up: `1` retained, and `0` by the will
+    /// and before each end in order, as Mosquitto's bridges do on
+    /// `$SYS/broker/connection/{client_id}/state`. None: nothing is told. Another Outpost tells that topic
+    /// by itself, and so does this one.
+    #[serde(default)]
+    pub notification_topic: Option<String>,
+    /// Names for use as `{name}` in `from`, `to`, prefixes and `notification_topic`, such as `{ site = "plant7" }`. Two are
     /// there always: `{bridge}`, its name, and `{client_id}`.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
@@ -376,6 +382,10 @@ impl BridgeConfig {
         if let Some(proxy) = &self.proxy {
             proxy.validate()?;
         }
+        if let Some(topic) = self.notification_topic() {
+            let is_fine = (1..=1024).contains(&topic.len()) && !topic.contains(['+', '#', '\0']);
+            require(is_fine, "notification_topic", &topic, "a topic without wildcards")?;
+        }
         self.validate_classes()?;
         self.validate_topics()
     }
@@ -387,10 +397,7 @@ impl BridgeConfig {
 
     /// The client identifier at both brokers.
     pub fn client_id(&self) -> String {
-        let base = match &self.client_id {
-            Some(client_id) => client_id.clone(),
-            None => format!("outpost-{}", self.name),
-        };
+        let base = self.base_client_id();
         match self.class_suffix() {
             Some(class) => format!("{base}.{class}"),
             None => base,
@@ -404,6 +411,10 @@ impl BridgeConfig {
             Some(class) => format!("{}.{class}", self.name),
             None => self.name.clone(),
         }
+    }
+
+    fn base_client_id(&self) -> String {
+        self.client_id.clone().unwrap_or_else(|| format!("outpost-{}", self.name))
     }
 
     fn class_suffix(&self) -> Option<&str> {
@@ -443,18 +454,25 @@ impl BridgeConfig {
         rules.into_iter().map(|rule| (rule.filter().to_owned(), rule.qos() as u8))
     }
 
+    /// The topic by which the remote broker is told whether this link is up.
+    pub fn notification_topic(&self) -> Option<String> {
+        let topic = self.notification_topic.as_ref()?;
+        Some(self.put_in(topic, &self.client_id()))
+    }
+
+    /// A text with the variables put in.
+    fn put_in(&self, text: &str, client_id: &str) -> String {
+        let own = [("bridge", self.name.as_str()), ("client_id", client_id)];
+        let variables = self.variables.iter().map(|(name, value)| (&**name, &**value));
+        own.into_iter().chain(variables).fold(text.to_owned(), |text, (name, value)| {
+            text.replace(&format!("{{{name}}}"), value)
+        })
+    }
+
     /// The rules, with the variables put in.
     pub fn topics(&self) -> Vec<TopicConfig> {
-        let own = [("bridge", self.name.clone()), ("client_id", self.client_id())];
-        let variables: Vec<(String, &str)> = own
-            .iter()
-            .map(|(name, value)| (*name, value))
-            .chain(self.variables.iter().map(|(name, value)| (name.as_str(), value)))
-            .map(|(name, value)| (format!("{{{name}}}"), value.as_str()))
-            .collect();
-        let put_in = |text: &str| {
-            variables.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
-        };
+        let client_id = self.base_client_id();
+        let put_in = |text: &str| self.put_in(text, &client_id);
         let topic = |topic: &TopicConfig| TopicConfig {
             from: put_in(&topic.from),
             to: put_in(&topic.to),

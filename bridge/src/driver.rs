@@ -19,7 +19,7 @@ use crate::end::MqttEnd;
 use crate::gather::Gather;
 use crate::handshake::{Peer, Request};
 use crate::hours::{Hours, Opening};
-use crate::link::{Clock, Link};
+use crate::link::{Clock, Link, notify};
 use crate::link_error::{LinkError, Phase};
 use crate::mapping::Mapping;
 use crate::origin;
@@ -236,12 +236,16 @@ impl Driver {
         let plan = self.plan(peers, inflight_max);
         self.local_is_new = false;
         self.awaited = plan.subscribe;
+        let notification = announced.will_topic;
+        if let Some(topic) = &notification {
+            notify(topic, b"1", plan.peers.remote.version, &mut outputs.remote);
+        }
         let relay = Relay::new(plan, self.clock.now_ms(), &mut outputs);
         let ends = PerSide { local: local_end, remote: remote_end };
         self.link_up_ms = Some(self.clock.now_ms());
         self.status.with(|snapshot| snapshot.problems.clear());
         self.enter_connected();
-        Ok(Link { ends, outputs, relay, gather, clock: self.clock, turn })
+        Ok(Link { ends, outputs, relay, gather, clock: self.clock, turn, notification })
     }
 
     /// Makes sure of a local broker over the network before the remote one is asked. Its session is
@@ -353,6 +357,7 @@ impl Driver {
                 zstd: self.config.compression == Compression::Zstd,
                 ..Features::default()
             },
+            will_topic: self.config.notification_topic(),
         }
     }
 
@@ -382,6 +387,7 @@ impl Driver {
             // Bytes cost nothing there.
             topic_alias_max: 0,
             features: Features::default(),
+            will_topic: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use outpost_protocol::{
     Buffer, BufferFull, ConnAck, Connect, Properties, Property, ProtocolVersion, QoS, ReasonCode,
+    Will,
 };
 
 use crate::peering::{self, Features, Peering};
@@ -30,6 +31,8 @@ pub struct Request {
     pub topic_alias_max: u16,
     /// What is asked of another Outpost; 5.0 only.
     pub features: Features,
+    /// The topic that a retained will of `0` goes to.
+    pub will_topic: Option<String>,
 }
 
 impl Request {
@@ -57,7 +60,13 @@ impl Request {
             keep_alive_s: self.keep_alive_s,
             properties,
             client_id: &self.client_id,
-            will: None,
+            will: self.will_topic.as_ref().map(|topic| Will {
+                qos: QoS::AtLeastOnce,
+                retain: true,
+                properties: Properties::EMPTY,
+                topic,
+                payload: b"0",
+            }),
             user_name: self.user_name.as_deref(),
             password: self.password.as_ref().map(String::as_bytes),
         };

@@ -6,14 +6,14 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use outpost_protocol::{Disconnect, Packet, Properties, ReasonCode};
+use outpost_protocol::{Disconnect, Packet, Properties, ProtocolVersion, Publish, QoS, ReasonCode};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connect::BoxedStream;
 use crate::end::MqttEnd;
 use crate::gather::Gather;
 use crate::link_error::LinkError;
-use crate::output::Outputs;
+use crate::output::{Output, Outputs};
 use crate::relay::Relay;
 use crate::side::{PerSide, Side};
 use crate::turns::Turn;
@@ -54,6 +54,22 @@ pub(crate) struct Link {
     pub(crate) clock: Clock,
     /// Among the links that share the way.
     pub(crate) turn: Turn,
+    /// The topic by which the remote broker is told whether the link is up.
+    pub(crate) notification: Option<String>,
+}
+
+/// Tells whether the link is up.
+pub(crate) fn notify(topic: &str, state: &[u8], version: ProtocolVersion, out: &mut Output) {
+    let publish = Publish {
+        dup: false,
+        qos: QoS::AtMostOnce,
+        retain: true,
+        topic,
+        packet_id: None,
+        properties: Properties::EMPTY,
+        payload: state,
+    };
+    Packet::Publish(publish).encode(version, out).expect("an output grows, and the topic is short");
 }
 
 /// What one round of reading and writing moved.
@@ -106,9 +122,12 @@ impl Link {
     /// DISCONNECT, to the ends that still work.
     pub(crate) async fn close(&mut self, failed: Option<Side>) {
         for side in Side::BOTH.into_iter().filter(|&side| Some(side) != failed) {
+            let version = self.relay.version(side);
+            if let Some(topic) = self.notification.as_ref().filter(|_| side == Side::Remote) {
+                notify(topic, b"0", version, &mut self.outputs[side]);
+            }
             let disconnect =
                 Disconnect { reason: ReasonCode::Success, properties: Properties::EMPTY };
-            let version = self.relay.version(side);
             let out = &mut self.outputs[side];
             Packet::Disconnect(disconnect).encode(version, out).expect("an output grows");
         }

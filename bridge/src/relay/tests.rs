@@ -97,6 +97,7 @@ impl World {
             packet_bytes_max: 1 << 20,
             topic_alias_max: if side == Side::Remote { 2 } else { 0 },
             features: Default::default(),
+            will_topic: None,
         };
         let mut connect = Output::default();
         request.encode(&mut connect).expect("short");

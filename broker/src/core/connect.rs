@@ -32,9 +32,17 @@ pub(super) fn internal_client_id(client_id: &str) -> String {
 /// Whether a topic is the one by which a bridge with this client identifier tells whether it is
 /// connected, as Mosquitto's bridges do.
 pub(super) fn is_state_of(topic: &str, client_id: &str) -> bool {
-    let rest = topic.strip_prefix("$SYS/broker/connection/");
+    let rest = topic.strip_prefix(STATES);
     rest.and_then(|rest| rest.strip_suffix("/state")) == Some(client_id)
 }
+
+/// That topic.
+pub(super) fn state_topic(client_id: &str) -> String {
+    let client_id = client_id.strip_prefix(RESERVED_CLIENT_ID_PREFIX).unwrap_or(client_id);
+    format!("{STATES}{client_id}/state")
+}
+
+const STATES: &str = "$SYS/broker/connection/";
 
 /// Whether a 5.0 client is a bridge of Mosquitto's: with 5.0 it does not say so, and shows it by its will.
 fn leaves_state(connect: &Connect<'_>) -> bool {
@@ -108,6 +116,9 @@ impl Broker {
     /// The CONNACK is on its way: what waits for the client may follow.
     pub(super) fn accept(&mut self, now: Instant, id: ConnId, key: SessionKey) {
         self.connections[id.index()].is_accepted = true;
+        if self.connections[id.index()].bridge.is_some() {
+            self.tell_bridge_state(now, key, true);
+        }
         self.touch_session(now, key);
         self.pump(now, key);
         self.send_retained_ahead(now, key);
@@ -125,6 +136,8 @@ impl Broker {
         let client_id = internal_client_id(client_id);
         let known = self.clients.get(&*client_id).copied();
         let key = known.unwrap_or_else(|| self.new_session(client_id.into()));
+        let is_there = self.sessions[key as usize].connection.is_some();
+        self.tell_bridge_state(now, key, is_there);
         let session = &mut self.sessions[key as usize];
         session.expiry_interval_s = u32::MAX;
         let is_wanted = |filter: &str| subscriptions.iter().any(|wanted| wanted.filter == filter);

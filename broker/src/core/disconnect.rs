@@ -5,6 +5,7 @@ use std::sync::Arc;
 use outpost_protocol::{Disconnect, Properties, Property, ProtocolVersion, ReasonCode};
 
 use super::change::SessionId;
+use super::connect::state_topic;
 use super::connection::ConnId;
 use super::event::Event;
 use super::output::{ByteBuffer, Output};
@@ -123,6 +124,9 @@ impl Broker {
         // A client that was never told of its new session takes the next one for its old one.
         let is_untold = connection.has_new_session && !connection.is_accepted;
         self.waiting_connections.remove(&id);
+        if self.sessions[key as usize].tells_state && !matches!(end, End::Shutdown) {
+            self.tell_bridge_state(now, key, false);
+        }
         self.push_disconnected_event(id, key, end);
         let session = &mut self.sessions[key as usize];
         session.connection = None;
@@ -179,6 +183,7 @@ impl Broker {
         let session = &mut self.sessions[key as usize];
         let client_id = session.client_id.clone();
         let is_awaited = std::mem::take(&mut session.is_awaited);
+        let tells_state = session.tells_state;
         session.has_ended = true;
         session.expires_at = Some(Instant::default());
         session.stow();
@@ -186,6 +191,9 @@ impl Broker {
             self.pending.leave(client_id.clone());
         }
         self.clients.remove(&client_id);
+        if tells_state {
+            self.tell(now, &state_topic(&client_id), b"");
+        }
         self.timers.cancel(Timer::SessionExpiry(id));
         self.timers.cancel(Timer::QueueAge(id));
         self.timers.cancel(Timer::WillDelay(id));

@@ -71,6 +71,8 @@ pub(super) struct Session {
     done: Vec<(Seq, Seq)>,
     /// Somebody waits for room in the queue.
     pub is_awaited: bool,
+    /// It is told under `$SYS` whether its client is there, since that is a bridge.
+    pub tells_state: bool,
     /// Its queue was full.
     pub full: Throttle,
     /// The store has a row of it.
@@ -195,6 +197,7 @@ impl Session {
             needs_row: false,
             done: Vec::new(),
             is_awaited: false,
+            tells_state: false,
         }
     }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use outpost_protocol::QoS;
 
 use super::Broker;
+use super::connect::state_topic;
 use super::durability::TopicClass;
 use super::message::Message;
 use super::overflow::{Drop, Drops};
 use super::route::Origin;
 use super::time::Instant;
 use super::timers::Timer;
+use super::topics::SessionKey;
 
 /// What is counted since the start.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -224,6 +226,17 @@ impl Broker {
         let told = self.retained.find(&known).map_or(&b""[..], |message| message.payload());
         if told != payload {
             self.publish_internal(now, topic, payload);
+        }
+    }
+
+    /// Tells whether the bridge of an Outpost, this one or another, is there, as Mosquitto's bridges tell
+    /// it themselves. This broker knows it better than a will could say.
+    pub(super) fn tell_bridge_state(&mut self, now: Instant, key: SessionKey, is_there: bool) {
+        let topic = state_topic(&self.sessions[key as usize].client_id);
+        // What a client calls itself may be no part of a topic.
+        if self.settings.sys_interval_s > 0 && !topic.contains(['+', '#', '\0']) {
+            self.sessions[key as usize].tells_state = true;
+            self.tell(now, &topic, if is_there { b"1" } else { b"0" });
         }
     }
 

@@ -1,13 +1,14 @@
-//! Who may tell a bridge's state under `$SYS/broker/connection/`: Mosquitto's own bridge, as it comes,
-//! and nobody else.
+//! Whether a bridge is there: who may tell it under `$SYS/broker/connection/`, and who does.
 
 use std::fs;
 use std::net::SocketAddr;
 
 use outpost_protocol::{Connect, Packet, Publish, QoS, ReasonCode, Will};
-use outpost_tests::{Broker, Command, ConnAck, PubAck, message, unique, v5, v311};
+use outpost_tests::{
+    Broker, Command, ConnAck, ForeignBroker, Make, PubAck, message, unique, v5, v311,
+};
 
-use crate::control::port;
+use crate::control::{bridge, centre, gateway, port};
 
 const STATE: &str = "$SYS/broker/connection/far.up/state";
 
@@ -61,4 +62,58 @@ fn nobody_else_may() {
     let mut client = broker.open(bridge.version);
     client.send(&Packet::Connect(bridge));
     assert_ne!(client.expect::<ConnAck>().reason, ReasonCode::Success, "the state of another");
+}
+
+/// Both brokers know it of a bridge between two Outposts.
+#[test]
+fn outposts_tell_the_state_of_their_bridges() {
+    if Broker::is_external() {
+        return;
+    }
+    let address = port();
+    let mut gateway = gateway(address);
+    let filter = "$SYS/broker/connection/+/state";
+    let mut here = gateway.connect(&v5("here"));
+    here.subscribe(filter, QoS::AtMostOnce);
+    let first = here.take();
+    assert_eq!(first.topic, "$SYS/broker/connection/outpost-up/state");
+    assert_eq!(first.payload, b"0", "not yet");
+    let central = centre(address);
+    let mut there = central.connect(&v5("there"));
+    there.subscribe(filter, QoS::AtMostOnce);
+    assert_eq!(here.take().payload, b"1");
+    let first = there.take();
+    assert_eq!(first.topic, "$SYS/broker/connection/outpost-up/state");
+    assert_eq!(first.payload, b"1");
+    assert_eq!(bridge(&gateway, &["pause", "up"]).code, Some(0));
+    assert_eq!((here.take().payload, there.take().payload), (b"0".into(), b"0".into()));
+    assert_eq!(bridge(&gateway, &["resume", "up"]).code, Some(0));
+    assert_eq!((here.take().payload, there.take().payload), (b"1".into(), b"1".into()));
+    gateway.kill();
+    assert_eq!(there.take().payload, b"0");
+}
+
+/// A broker of another make is told by messages and by the will.
+#[test]
+fn another_broker_is_told_on_a_topic_of_its_own() {
+    for version in ["3.1.1", "5"] {
+        let mut remote = ForeignBroker::start(Make::Mosquitto);
+        let port = remote.address().port().to_string();
+        let topic = "bridges/{client_id}/{bridge}";
+        let mut gateway = Broker::with_config(&format!(
+            "[[bridge]]\nname = \"up\"\naddress = \"{}\"\nversion = \"{version}\"\n\
+             reconnect_min_ms = 50\nreconnect_max_ms = 200\nnotification_topic = \"{topic}\"\n\
+             [[bridge.topic]]\nfilter = \"t/#\"\ndirection = \"out\"\n",
+            remote.address()
+        ));
+        let mut sub = Command::outpost(&["sub", "-p", &port, "-t", "bridges/outpost-up/up"]);
+        assert_eq!(sub.line(), "1", "{version}");
+        assert_eq!(bridge(&gateway, &["pause", "up"]).code, Some(0));
+        assert_eq!(sub.line(), "0", "{version}");
+        assert_eq!(bridge(&gateway, &["resume", "up"]).code, Some(0));
+        assert_eq!(sub.line(), "1", "{version}");
+        gateway.kill();
+        assert_eq!(sub.line(), "0", "{version}: its will");
+        remote.kill();
+    }
 }
