@@ -19,6 +19,7 @@ mod foreign_broker;
 mod link;
 mod packets;
 mod port;
+mod proxy;
 mod received;
 
 pub use broker::{Broker, DEADLINE, Lease, binary, built};
@@ -32,6 +33,7 @@ pub use foreign_broker::{ForeignBroker, Make};
 pub use link::Link;
 pub use packets::{filter, message, unique, v5, v31, v311};
 pub use port::free_port;
+pub use proxy::{Proxy, Quality};
 pub use received::{
     Ack, Auth, ConnAck, Disconnect, FromReceived, PingResp, Props, PubAck, PubComp, PubRec, PubRel,
     Publish, Received, SubAck, UnsubAck,
