@@ -262,12 +262,10 @@ impl Driver {
         let is_due = self.local_is_new && !self.subscribed.local;
         let rules = if is_due { self.mapping.rules(Side::Local) } else { &[] };
         let version = peer.version;
-        within(Phase::Local, Side::Local.to_string(), CONNACK_LIMIT_S, async {
-            prepare::subscribe(&mut end, version, rules).await?;
-            prepare::leave(end, version).await
-        })
-        .await?;
+        let subscribed = prepare::subscribe(&mut end, version, rules);
+        within(Phase::Local, Side::Local.to_string(), CONNACK_LIMIT_S, subscribed).await?;
         self.subscribed.local |= is_due;
+        prepare::leave(end, version).await;
         Ok(())
     }
 

@@ -4,12 +4,14 @@
 //! QoS 0 may drop as long as there is none.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::time::Duration;
 
 use outpost_protocol::{
     Disconnect, Packet, PacketId, Properties, ProtocolVersion, ReasonCode, RetainHandling,
     Subscribe, SubscribeFilter, SubscribeFilters, SubscriptionOptions,
 };
+
+use tokio::time::timeout;
 
 use crate::connect::BoxedStream;
 use crate::end::MqttEnd;
@@ -18,6 +20,9 @@ use crate::mapping::Rule;
 use crate::output::Output;
 
 const FILTERS_PER_PACKET: usize = 16;
+
+/// For DISCONNECT to be taken and the connection to be closed.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
 const GROWS: &str = "an output grows, and the filters are valid";
 
@@ -38,31 +43,35 @@ pub(crate) async fn subscribe(
         let mut out = Output::default();
         Packet::Subscribe(subscribe).encode(version, &mut out).expect(GROWS);
         while !takes_sub_ack(end)? {
-            poll_fn(|cx| {
-                end.poll_write(&mut out, cx)?;
-                end.poll_read(cx)
-            })
-            .await?;
+            read_on(end, &mut out).await?;
         }
     }
     Ok(())
 }
 
-/// Says DISCONNECT.
-pub(crate) async fn leave(
-    mut end: MqttEnd<BoxedStream>,
-    version: ProtocolVersion,
-) -> Result<(), LinkError> {
+/// Says DISCONNECT, and waits until the broker has closed, but not for long. A broker that is cut off
+/// while it still sends what the session holds may not know afterwards what it has sent: Mosquitto
+/// 2.0.11 then begins QoS 2 exchanges anew that the other end has ended.
+pub(crate) async fn leave(mut end: MqttEnd<BoxedStream>, version: ProtocolVersion) {
     let disconnect = Disconnect { reason: ReasonCode::Success, properties: Properties::EMPTY };
     let mut out = Output::default();
     Packet::Disconnect(disconnect).encode(version, &mut out).expect(GROWS);
-    poll_fn(|cx| {
-        end.poll_write(&mut out, cx)?;
-        if !out.is_empty() || !end.is_flushed() {
-            return Poll::Pending;
+    let closed = async {
+        while read_on(&mut end, &mut out).await.is_ok() {
+            while let Ok(Some((_, len))) = end.next_packet() {
+                end.consume(len);
+            }
         }
-        // How the broker closes does not matter any more.
-        end.poll_shutdown(cx).map(|_| Ok(()))
+    };
+    // One that does not close is left all the same.
+    let _ = timeout(LEAVE_LIMIT, closed).await;
+}
+
+/// Writes what waits, and reads once.
+async fn read_on(end: &mut MqttEnd<BoxedStream>, out: &mut Output) -> Result<(), LinkError> {
+    poll_fn(|cx| {
+        end.poll_write(out, cx)?;
+        end.poll_read(cx)
     })
     .await
 }

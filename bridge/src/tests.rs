@@ -345,6 +345,26 @@ async fn a_3_1_1_broker_gets_no_more_than_20_at_once() {
     bench.stop().await;
 }
 
+/// A 3.1.1 broker has a window of its own, which nobody can tell it to narrow.
+#[tokio::test(start_paused = true)]
+async fn what_a_3_1_1_broker_sends_beyond_the_window_of_the_other_waits() {
+    let mut brokers = models(ProtocolVersion::V5);
+    brokers.local = FakeBroker::new(Model::new(ProtocolVersion::V311));
+    brokers.remote.model().receive_maximum = 3;
+    let local = local(MqttVersion::V311);
+    let bench = Bench::start(BridgeConfig { local, ..config(2) }, brokers);
+    bench.subscribed().await;
+    for number in 0..200 {
+        bench.publish(Side::Local, QoS::ExactlyOnce, &format!("out {number}"));
+        if number % 40 == 0 {
+            bench.brokers.remote.cut();
+        }
+    }
+    until("all arrived", || bench.is_idle()).await;
+    assert_eq!(bench.payloads(Side::Remote), expected("out", 200));
+    bench.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_local_3_1_1_broker_gets_no_more_than_20_at_once() {
     let mut brokers = models(ProtocolVersion::V5);
