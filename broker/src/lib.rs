@@ -1,6 +1,7 @@
 //! The Outpost broker.
 
 mod admin;
+pub mod alone;
 pub mod auth;
 mod bridges;
 pub mod cli;

@@ -57,6 +57,10 @@ impl Reloader {
         };
         let config = Config::load(Some(file), overrides.clone())
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        if config.local.is_some() != self.is_alone() {
+            let (file, words) = (file.display(), "[local] has come or gone: it needs a restart");
+            return Err(vec![format!("{file}: {words}")]);
+        }
         let reloaded = self.bridges.reload(&config.bridges).await;
         let mut lines = reloaded.map_err(|error| vec![error.to_string()])?.lines;
         let sections = {
@@ -69,6 +73,11 @@ impl Reloader {
             lines.push(format!("[{section}] changed: it needs a restart"));
         }
         Ok(lines)
+    }
+
+    /// Whether the bridges run without a broker.
+    fn is_alone(&self) -> bool {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).local.is_some()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +63,14 @@ pub enum ServerError {
     Listen {
         /// As configured.
         address: String,
+        /// In words.
+        why: String,
+    },
+    /// The control socket that was asked for.
+    #[error("{path}: {why}", path = path.display())]
+    Control {
+        /// As it was named.
+        path: PathBuf,
         /// In words.
         why: String,
     },
@@ -125,7 +133,7 @@ impl Server {
         }
         let authenticator = Arc::new(Authenticator::from_config(&config.auth)?);
         let acceptors = acceptors(&config)?;
-        let remotes = bridges::remotes(&config.bridges)?;
+        let prepared = bridges::prepared(&config.bridges)?;
         let clock = Clock::start();
         let (store, broker) = open(&config, clock)?;
         let shared = Shared::new(broker, clock);
@@ -170,7 +178,7 @@ impl Server {
             };
             tasks.spawn(listener.run());
         }
-        let bridges = Bridges::start(remotes, &door, config.sys.interval_s);
+        let bridges = Bridges::start(prepared, Some(door), config.sys.interval_s);
         tasks.spawn(bridges.clone().tell());
         let reloader = Arc::new(Reloader::new(source, config.clone(), bridges.clone()));
         if let Some(control) = control {

@@ -44,11 +44,13 @@ impl Bridges {
         Ok(lines)
     }
 
-    /// Where what goes out waits, and what happens when there is no more room.
+    /// Where what goes out waits, and what happens when there is no more room; nothing where that is
+    /// another program's business.
     fn queue(&self, bridge: &BridgeConfig, class: &str) -> String {
         let link = BridgeConfig { link_class: Some(class.to_owned()), ..bridge.clone() };
         let client_id = link.client_id();
-        let policy = self.door.shared.enter(None, |core| core.broker.queue_policy(&client_id));
+        let Some(door) = &self.door else { return String::new() };
+        let policy = door.shared.enter(None, |core| core.broker.queue_policy(&client_id));
         format!(
             "; it waits in the queue of {client_id}, which when full does: {}",
             policy.full.name()

@@ -25,7 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use outpost_bridge::config::BridgeConfig;
-use outpost_bridge::connect::{Connector, remote_connector};
+use outpost_bridge::connect::{Connector, local_connector, remote_connector};
+use outpost_bridge::link_error::LinkError;
 use outpost_bridge::status::{BridgeState, BridgeStatus};
 use outpost_bridge::turns::Turns;
 use tokio::sync::watch;
@@ -44,7 +45,9 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(3);
 
 /// All bridges.
 pub(crate) struct Bridges {
-    door: Arc<Door>,
+    /// The broker of this program; none: the bridges run alone, and each has its local broker in its
+    /// configuration.
+    door: Option<Arc<Door>>,
     sys_interval_s: u32,
     entries: Mutex<BTreeMap<String, Entry>>,
     /// Of each bridge, for its links.
@@ -67,15 +70,22 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-/// A link and the way to its remote broker.
-pub(crate) type Prepared = (BridgeConfig, Box<dyn Connector>);
+/// The ways to the brokers of a link.
+pub(crate) struct Ways {
+    remote: Box<dyn Connector>,
+    /// None: the broker of this program.
+    local: Option<Box<dyn Connector>>,
+}
 
-/// The ways to the remote brokers, with the TLS files that they need.
+/// A link and the ways to its brokers.
+pub(crate) type Prepared = (BridgeConfig, Ways);
+
+/// The bridges with the ways to their brokers, and the TLS files that they need.
 ///
 /// # Errors
 /// A file that cannot be used.
-pub(crate) fn remotes(bridges: &[BridgeConfig]) -> Result<Vec<Prepared>, ServerError> {
-    links(bridges).map(|link| Ok((link.clone(), remote(&link)?))).collect()
+pub(crate) fn prepared(bridges: &[BridgeConfig]) -> Result<Vec<Prepared>, ServerError> {
+    links(bridges).map(|link| Ok((link.clone(), ways(&link)?))).collect()
 }
 
 /// The links of bridges.
@@ -83,46 +93,46 @@ pub(crate) fn links(bridges: &[BridgeConfig]) -> impl Iterator<Item = BridgeConf
     bridges.iter().flat_map(BridgeConfig::links)
 }
 
-fn remote(bridge: &BridgeConfig) -> Result<Box<dyn Connector>, ServerError> {
-    remote_connector(bridge)
-        .map_err(|error| ServerError::Bridge { name: bridge.name.clone(), why: error.to_string() })
+fn ways(bridge: &BridgeConfig) -> Result<Ways, ServerError> {
+    let failed = |error: LinkError| ServerError::Bridge {
+        name: bridge.name.clone(),
+        why: error.to_string(),
+    };
+    let local = bridge.local.as_ref().map(local_connector).transpose().map_err(failed)?;
+    Ok(Ways { remote: remote_connector(bridge).map_err(failed)?, local })
 }
 
 impl Bridges {
-    /// Starts a task for each link. Their sessions are prepared.
+    /// Starts a task for each link. Their sessions at the broker of this program are prepared; none:
+    /// each has a local broker elsewhere.
     pub(crate) fn start(
         bridges: Vec<Prepared>,
-        door: &Arc<Door>,
+        door: Option<Arc<Door>>,
         sys_interval_s: u32,
     ) -> Arc<Self> {
         let all = Arc::new(Self {
-            door: door.clone(),
+            door,
             sys_interval_s,
             entries: Mutex::default(),
             turns: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         });
-        for (config, remote) in bridges {
+        for (config, ways) in bridges {
             let status = Arc::new(BridgeStatus::new(config.link_name()));
-            all.launch(config, remote, status);
+            all.launch(config, ways, status);
         }
         all
     }
 
     /// Enters a link and starts its task.
-    fn launch(
-        self: &Arc<Self>,
-        config: BridgeConfig,
-        remote: Box<dyn Connector>,
-        status: Arc<BridgeStatus>,
-    ) {
+    fn launch(self: &Arc<Self>, config: BridgeConfig, ways: Ways, status: Arc<BridgeStatus>) {
         let (leave, mut told) = watch::channel(false);
         let shutdown = async move {
             // An error means that the entry is gone, which is the same.
             let _ = told.wait_for(|leave| *leave).await;
         };
-        let name = format!("bridge {}", config.link_name()).into();
-        let local = Box::new(LocalConnector { door: self.door.clone(), name });
+        let Ways { remote, local } = ways;
+        let local = local.unwrap_or_else(|| self.inside(&config.link_name()));
         let turns = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.entry(config.name.clone()).or_default().clone()
@@ -132,6 +142,12 @@ impl Bridges {
         let task = tokio::spawn(self.clone().watch(status.clone(), run));
         let running = Some(Running { leave, task });
         self.entries().insert(config.link_name(), Entry { config, status, running });
+    }
+
+    /// The way of a bridge to the broker of this program.
+    fn inside(&self, bridge: &str) -> Box<dyn Connector> {
+        let door = self.door.clone().expect("bridges that run alone have [local]");
+        Box::new(LocalConnector { door, name: format!("bridge {bridge}").into() })
     }
 
     /// Runs a bridge and tells each change of its state.
@@ -184,9 +200,9 @@ impl Bridges {
         for Found { name, config, status } in self.find(Some(name))? {
             let pauses = self.entries().get(&name).is_some_and(|entry| entry.running.is_none());
             if pauses {
-                let remote = remote(&config).map_err(|error| error.to_string())?;
+                let ways = ways(&config).map_err(|error| error.to_string())?;
                 info!(bridge = name, "resumed by the operator");
-                self.launch(config, remote, status);
+                self.launch(config, ways, status);
             }
         }
         Ok(())

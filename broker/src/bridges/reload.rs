@@ -10,11 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outpost_bridge::config::BridgeConfig;
-use outpost_bridge::connect::Connector;
 use outpost_bridge::status::{BridgeState, BridgeStatus};
 use tracing::{error, info, warn};
 
-use super::{Bridges, Prepared, links, prepare, remote};
+use super::{Bridges, Prepared, Ways, links, prepare, ways};
 use crate::server::ServerError;
 
 /// How long a changed bridge may take to show whether it is let in.
@@ -33,7 +32,7 @@ enum Change {
     Replaced,
     /// Rules alone, or what needs no trial.
     Changed,
-    /// The way to the remote broker, or who it is told that it is.
+    /// The way to a broker, or who it is told that it is.
     Moved,
 }
 
@@ -53,17 +52,17 @@ impl Bridges {
         let is_new = |link: &&BridgeConfig| known.get(&link.link_name()) != Some(*link);
         let changed = wanted.iter().filter(is_new);
         let changed: Vec<Prepared> = changed
-            .map(|link| Ok((link.clone(), remote(link)?)))
+            .map(|link| Ok((link.clone(), ways(link)?)))
             .collect::<Result<_, ServerError>>()?;
         let mut done = Reloaded::default();
         for name in known.keys().filter(|name| wanted.iter().all(|b| b.link_name() != **name)) {
             self.remove(name).await;
             done.tell(name, "removed");
         }
-        for (config, way) in changed {
+        for (config, ways) in changed {
             let name = config.link_name();
             let change = known.get(&name).map_or(Change::New, |old| compare(old, &config));
-            let what = self.change(change, (config, way)).await;
+            let what = self.change(change, (config, ways)).await;
             done.tell(&name, &what);
         }
         self.end_sessions();
@@ -92,21 +91,21 @@ impl Bridges {
     }
 
     /// The new way is tried before the old one is given up.
-    async fn relocate(self: &Arc<Self>, (config, mut way): Prepared) -> String {
+    async fn relocate(self: &Arc<Self>, (config, mut new): Prepared) -> String {
         let name = config.link_name();
         let Some((old, status)) = self.linked(&name) else {
             // There is nothing to be lost.
-            self.exchange((config, way)).await;
+            self.exchange((config, new)).await;
             return "changed".to_owned();
         };
-        if let Err(error) = way.connect().await {
+        if let Err(error) = new.remote.connect().await {
             let what = format!("the changed connection was tried and failed: {error}");
             status.fail("reload", what.clone());
             error!(bridge = name, "{what}; the old one stays");
             return format!("not changed: {what}");
         }
         let mut changes = status.watch();
-        self.exchange((config, way)).await;
+        self.exchange((config, new)).await;
         let refused = tokio::time::timeout(TRIAL_LIMIT, async {
             loop {
                 match *changes.borrow_and_update() {
@@ -125,9 +124,9 @@ impl Bridges {
         };
         let what = format!("the changed connection was tried and failed: {}", error.what);
         warn!(bridge = name, "{what}; going back to the old one");
-        match remote(&old) {
-            Ok(way) => {
-                self.exchange((old, way)).await;
+        match ways(&old) {
+            Ok(ways) => {
+                self.exchange((old, ways)).await;
                 status.fail("reload", what.clone());
                 format!("not changed: {what}")
             }
@@ -164,13 +163,9 @@ impl Bridges {
     }
 
     /// Its session first, then its task.
-    fn begin(
-        self: &Arc<Self>,
-        (config, way): (BridgeConfig, Box<dyn Connector>),
-        status: Arc<BridgeStatus>,
-    ) {
+    fn begin(self: &Arc<Self>, (config, ways): (BridgeConfig, Ways), status: Arc<BridgeStatus>) {
         self.prepare(&config);
-        self.launch(config, way, status);
+        self.launch(config, ways, status);
     }
 
     async fn remove(&self, name: &str) {
@@ -180,16 +175,16 @@ impl Bridges {
     }
 
     fn prepare(&self, config: &BridgeConfig) {
-        self.door.shared.enter(None, |core| prepare(core.broker, core.now, config));
+        let Some(door) = &self.door else { return };
+        door.shared.enter(None, |core| prepare(core.broker, core.now, config));
     }
 
     /// The sessions of bridges that are no more would gather messages for ever.
     fn end_sessions(&self) {
+        let Some(door) = &self.door else { return };
         let kept: Vec<String> =
             self.entries().values().map(|entry| entry.config.client_id()).collect();
-        self.door
-            .shared
-            .enter(None, |core| core.broker.end_internal_sessions_except(core.now, &kept));
+        door.shared.enter(None, |core| core.broker.end_internal_sessions_except(core.now, &kept));
     }
 }
 

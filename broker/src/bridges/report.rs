@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{Bridges, Found};
 use crate::core::Backlog;
 
+/// Of a bridge that runs alone.
+const NOT_SEEN: &str = "what waits is in the local broker, which is another program";
+
 /// A drain that would take longer than this is as good as none.
 const DRAIN_S_MAX: f64 = 1e9;
 
@@ -24,6 +27,8 @@ pub(crate) struct Report {
     /// Until the next attempt, while it waits for one.
     pub(crate) next_attempt_s: Option<u64>,
     pub(crate) address: String,
+    /// Where the local broker is; none: in this program.
+    pub(crate) local_address: Option<String>,
     pub(crate) client_id: String,
     pub(crate) last_error: Option<ErrorReport>,
     /// Since each broker acknowledged a message.
@@ -90,29 +95,32 @@ impl Bridges {
         report(config, client_id, &status.snapshot(), backlog)
     }
 
-    /// What waits in the session of a bridge.
+    /// What waits in the session of a bridge; none: at a broker elsewhere, which nobody can ask.
     pub(super) fn backlog(&self, client_id: &str) -> Option<Backlog> {
-        self.door.shared.enter(None, |core| core.broker.backlog(core.now, client_id))
+        let door = self.door.as_ref()?;
+        door.shared.enter(None, |core| core.broker.backlog(core.now, client_id))
     }
 
     /// Where a drain begins: what is to be gone has a lower number than this.
     ///
     /// # Errors
-    /// There is none of this name.
+    /// There is none of this name, or it runs alone.
     pub(crate) fn drain_mark(&self, name: &str) -> Result<u64, String> {
         self.find(Some(name))?;
-        Ok(self.door.shared.enter(None, |core| core.broker.message_mark()))
+        let door = self.door.as_ref().ok_or(NOT_SEEN)?;
+        Ok(door.shared.enter(None, |core| core.broker.message_mark()))
     }
 
     /// How many messages of those below `mark` the remote broker has not acknowledged.
     ///
     /// # Errors
-    /// There is none of this name.
+    /// There is none of this name, or it runs alone.
     pub(crate) fn left_below(&self, name: &str, mark: u64) -> Result<u64, String> {
         let found = self.find(Some(name))?;
+        let door = self.door.as_ref().ok_or(NOT_SEEN)?;
         let left = |link: &Found| {
             let client_id = link.config.client_id();
-            self.door.shared.enter(None, |core| core.broker.backlog_below(&client_id, mark))
+            door.shared.enter(None, |core| core.broker.backlog_below(&client_id, mark))
         };
         Ok(found.iter().filter_map(left).sum::<usize>() as u64)
     }
@@ -145,6 +153,7 @@ fn report(
             "" => config.address.clone(),
             address => address.to_owned(),
         },
+        local_address: config.local.as_ref().map(|local| local.address.clone()),
         client_id,
         last_error: snapshot.last_error.as_ref().map(|error| ErrorReport {
             kind: error.kind.to_owned(),

@@ -90,7 +90,8 @@ impl Bridges {
     }
 
     fn tell_values(&self, name: &str, values: &[(String, String)]) {
-        self.door.shared.enter(None, |core| {
+        let Some(door) = &self.door else { return };
+        door.shared.enter(None, |core| {
             for (topic, value) in values {
                 let topic = format!("$SYS/broker/bridge/{name}/{topic}");
                 core.broker.tell(core.now, &topic, value.as_bytes());

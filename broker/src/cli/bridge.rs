@@ -1,5 +1,5 @@
-//! `outpost bridge`: what an operator asks of the bridges of a broker that runs. The commands are
-//! requests over its control socket.
+//! `outpost bridge`: bridges without a broker, and what an operator asks of bridges that run, in a
+//! broker or alone. The commands are requests over the control socket.
 
 mod show;
 
@@ -13,9 +13,12 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 
 use super::output::{Failure, Output};
+use super::run;
 use crate::admin::{Answer, Request, SOCKET_NAME};
+use crate::alone;
 use crate::bridges::Report;
 use crate::config::{Config, Overrides, io_reason};
+use crate::reload::Source;
 
 /// An answer that takes longer is given up.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
@@ -26,17 +29,19 @@ const DRAIN_POLL: Duration = Duration::from_millis(200);
 /// How often it says how far it is.
 const DRAIN_SHOW: Duration = Duration::from_secs(2);
 
-/// See and steer the bridges of a broker that runs
+/// Run bridges without a broker; or see and steer bridges that run
 ///
-/// The broker is found by the store of its configuration, as `outpost run` would find it.
+/// `outpost bridge -c FILE` runs the bridges of a file with [local] between brokers of any make, until it
+/// is told to end (SIGTERM, Ctrl-C). The commands are for bridges that run: a broker is found by the store
+/// of its configuration, as `outpost run` would find it; bridges without a broker by --socket.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
-    command: Command,
-    /// The configuration file of the broker
+    command: Option<Command>,
+    /// The configuration file
     #[arg(short = 'c', long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// The control socket, whatever the file says
+    /// The control socket: of bridges without a broker, or of a broker whatever the file says
     #[arg(long, value_name = "PATH", global = true)]
     socket: Option<PathBuf>,
 }
@@ -74,7 +79,7 @@ enum Command {
         /// The bridge
         name: String,
     },
-    /// Have the broker read its configuration again, as SIGHUP does
+    /// Have the program read its configuration again, as SIGHUP does
     ///
     /// Bridges are added, changed and removed; what else has changed needs a restart.
     Reload,
@@ -98,6 +103,7 @@ enum From {
 
 pub(super) fn execute(arguments: Arguments, output: &mut Output<'_>) -> Result<(), Failure> {
     let Arguments { command, config, socket } = arguments;
+    let Some(command) = command else { return run_alone(config, socket.as_deref()) };
     let socket = Socket::find(config.as_deref(), socket)?;
     match command {
         Command::Status { name, json } => {
@@ -134,6 +140,24 @@ pub(super) fn execute(arguments: Arguments, output: &mut Output<'_>) -> Result<(
             drain(&socket, &name, timeout.map(Duration::from_secs), output)
         }
     }
+}
+
+fn run_alone(file: Option<PathBuf>, socket: Option<&Path>) -> Result<(), Failure> {
+    let Some(file) = file else {
+        return Err(Failure::usage([
+            "bridge: -c FILE is missing, or a command (--help lists them)",
+        ]));
+    };
+    let config = Config::load(Some(&file), Overrides::default())
+        .map_err(|errors| Failure::usage(errors.iter()))?;
+    if config.local.is_none() {
+        let words = "local: is missing: must be a table with the address of the local broker; bridges \
+                     that a broker runs itself are for outpost run";
+        return Err(Failure::usage([format!("{}: {words}", file.display())]));
+    }
+    run::begin(&config)?;
+    let source = Source { file: Some(file), overrides: Overrides::default() };
+    run::to_the_end(alone::run(config, source, socket))
 }
 
 fn drain(
@@ -175,6 +199,11 @@ impl Socket {
         }
         let config = Config::load(config, Overrides::default())
             .map_err(|errors| Failure::usage(errors.iter()))?;
+        if config.local.is_some() {
+            let words =
+                "bridges without a broker have no store to find them by: give --socket PATH";
+            return Err(Failure::usage([words]));
+        }
         Ok(Self { path: config.store.path.join(SOCKET_NAME) })
     }
 
@@ -208,11 +237,11 @@ impl Socket {
         let path = self.path.display();
         Failure::work(match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                format!("{path}: no broker runs with this store")
+                format!("{path}: nobody runs with this control socket")
             }
-            io::ErrorKind::UnexpectedEof => format!("{path}: the broker ended"),
+            io::ErrorKind::UnexpectedEof => format!("{path}: the program ended"),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                format!("{path}: the broker does not answer")
+                format!("{path}: the program does not answer")
             }
             _ => format!("{path}: {}", io_reason(error)),
         })
@@ -228,10 +257,11 @@ mod tests {
     fn without_a_broker_it_says_so() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
-        let command = Command::Status { name: None, json: false };
+        let command = Some(Command::Status { name: None, json: false });
         let arguments = Arguments { command, config: None, socket: Some(socket.clone()) };
         let (out, err, code) = capture(|output| execute(arguments, output));
-        let expected = format!("outpost: {}: no broker runs with this store\n", socket.display());
+        let expected =
+            format!("outpost: {}: nobody runs with this control socket\n", socket.display());
         assert_eq!((out.as_str(), err, code), ("", expected, 1));
     }
 }

@@ -1,10 +1,10 @@
-//! `outpost check`: whether the broker would start with a file, told without starting it. Every file
-//! that the configuration names is read as the broker would read it.
+//! `outpost check`: whether the broker, or the bridges of a file with `[local]`, would start with a file,
+//! told without starting them. Every file that the configuration names is read as they would read it.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use outpost_bridge::config::{BridgeConfig, Direction, TlsConfig};
+use outpost_bridge::config::{BridgeConfig, Direction, LocalConfig, TlsConfig};
 
 use super::output::{Failure, Output};
 use crate::auth::Authenticator;
@@ -43,11 +43,16 @@ fn in_files(config: &Config) -> Vec<String> {
         errors.extend(found.iter().flat_map(|e| e.iter()).map(|error| format!("{place}: {error}")));
     };
     note("auth.password_file".into(), Authenticator::from_config(&config.auth).map(drop));
-    note("store.path".into(), check_data_directory(&config.store.path));
+    if config.local.is_none() {
+        note("store.path".into(), check_data_directory(&config.store.path));
+    }
     for Listener { address, tls, .. } in &config.listeners {
         if let Some(tls) = tls {
             note(format!("listener {address}"), tls::server_config(tls).map(drop));
         }
+    }
+    for result in config.local.iter().flat_map(|local| &local.tls).flat_map(check_bridge_tls) {
+        note("local".into(), result);
     }
     for bridge in &config.bridges {
         for result in bridge.tls.iter().flat_map(check_bridge_tls) {
@@ -75,6 +80,26 @@ fn check_bridge_tls(tls: &TlsConfig) -> Vec<Result<(), ConfigErrors>> {
 
 fn summarise(file: &Path, config: &Config, output: &mut Output<'_>) -> Result<(), Failure> {
     writeln!(output.out, "{}: OK", file.display())?;
+    match &config.local {
+        None => summarise_broker(config, output)?,
+        Some(LocalConfig { address, tls, .. }) => {
+            writeln!(output.out, "  bridges without a broker: outpost bridge -c FILE")?;
+            writeln!(output.out, "  local broker {address}: {}", transport(tls.as_ref()))?;
+        }
+    }
+    for bridge in &config.bridges {
+        let BridgeConfig { name, address, tls, .. } = bridge;
+        let (transport, topics) = (transport(tls.as_ref()), describe_topics(bridge));
+        writeln!(output.out, "  bridge {name} to {address}: {transport}, {topics}")?;
+    }
+    Ok(())
+}
+
+fn transport(tls: Option<&TlsConfig>) -> &'static str {
+    if tls.is_some() { "TLS" } else { "plain TCP" }
+}
+
+fn summarise_broker(config: &Config, output: &mut Output<'_>) -> Result<(), Failure> {
     for listener in &config.listeners {
         writeln!(output.out, "  listener {}: {}", listener.address, describe(listener))?;
     }
@@ -92,12 +117,6 @@ fn summarise(file: &Path, config: &Config, output: &mut Output<'_>) -> Result<()
             None => "a restart loses what is not delivered".to_owned(),
         };
         writeln!(output.out, "    {filter}: {durability}, {window}")?;
-    }
-    for bridge in &config.bridges {
-        let BridgeConfig { name, address, tls, .. } = bridge;
-        let transport = if tls.is_some() { "TLS" } else { "plain TCP" };
-        let topics = describe_topics(bridge);
-        writeln!(output.out, "  bridge {name} to {address}: {transport}, {topics}")?;
     }
     Ok(())
 }
@@ -250,8 +269,35 @@ mod tests {
     }
 
     #[test]
+    fn a_file_for_bridges_alone() {
+        let files = Files::new(
+            r#"
+            [local]
+            address = "10.0.0.5:1883"
+            user_name = "bridge"
+            password = "s3cret"
+            [[bridge]]
+            name = "hq"
+            address = "hq.example:1883"
+            topic = [{ filter = "t/#", direction = "out" }]
+            "#,
+        );
+        let (out, err, code) = files.check();
+        assert_eq!(
+            out,
+            "DIR/gateway.toml: OK\n\
+             \x20 bridges without a broker: outpost bridge -c FILE\n\
+             \x20 local broker 10.0.0.5:1883: plain TCP\n\
+             \x20 bridge hq to hq.example:1883: plain TCP, t/# out\n"
+        );
+        let warning = "local: without tls its password crosses the network in clear text";
+        assert_eq!(err, format!("outpost: warning: DIR/gateway.toml: {warning}\n"));
+        assert_eq!(code, 0);
+    }
+
+    #[test]
     fn the_configurations_of_the_repository_are_right() {
-        for name in ["gateway.toml", "central.toml", "reference.toml"] {
+        for name in ["gateway.toml", "central.toml", "bridge.toml", "reference.toml"] {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs").join(name);
             let (_, err, code) = capture(|output| execute(&Arguments { file }, output));
             assert_eq!((err.as_str(), code), ("", 0), "{name}");

@@ -33,15 +33,32 @@ pub(super) fn execute(arguments: Arguments) -> Result<(), Failure> {
     let source = Source { file, overrides: Overrides { listen, data } };
     let config = Config::load(source.file.as_deref(), source.overrides.clone())
         .map_err(|errors| Failure::usage(errors.iter()))?;
+    if let (Some(_), Some(file)) = (&config.local, &source.file) {
+        let words = "local: a file with [local] is for outpost bridge, which has no broker inside";
+        return Err(Failure::usage([format!("{}: {words}", file.display())]));
+    }
+    begin(&config)?;
+    to_the_end(server::run(config, source))
+}
+
+/// Sets the log up, and says what is unwise in the configuration.
+pub(super) fn begin(config: &Config) -> Result<(), Failure> {
     crate::logging::init(&config.log).map_err(|error| Failure::usage([error]))?;
     for warning in config.warnings() {
         warn!("{warning}");
     }
+    Ok(())
+}
+
+/// Runs a program until it ends.
+pub(super) fn to_the_end(
+    program: impl Future<Output = Result<(), ServerError>>,
+) -> Result<(), Failure> {
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::work(format!("cannot start threads: {}", io_reason(&error))))?;
-    let ended = runtime.block_on(server::run(config, source)).map_err(Failure::from);
+    let ended = runtime.block_on(program).map_err(Failure::from);
     // What is not over now is nobody's business any more, such as looking up a bridge's name where
     // no name server answers: dropping the runtime would wait for it.
     runtime.shutdown_background();

@@ -8,11 +8,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::error::{Report, nearest};
-use super::file::{FileBridge, FileConfig};
+use super::file::{FileConfig, FileTable};
 
 /// The sections of a file.
-const SECTIONS: [&str; 8] =
-    ["listener", "auth", "store", "limits", "queue", "sys", "log", "bridge"];
+const SECTIONS: [&str; 9] =
+    ["listener", "auth", "store", "limits", "queue", "sys", "log", "bridge", "local"];
+
+/// Those of a file for bridges alone, which has `[local]`.
+const SECTIONS_ALONE: [&str; 3] = ["log", "bridge", "local"];
 
 /// More wrong keys than this in one section are not told one by one.
 const ERRORS_PER_SECTION_MAX: usize = 100;
@@ -28,8 +31,18 @@ pub(super) fn read<'a>(text: &'a str, report: &mut Report<'_>) -> FileConfig<'a>
         // What is left of a broken file would give errors that mend themselves with the first.
         return file;
     }
-    for (name, value) in document.into_inner() {
+    let document = document.into_inner();
+    let is_alone = document.contains_key("local");
+    for (name, value) in document {
         let span = name.span();
+        let of_broker =
+            SECTIONS.contains(&&**name.get_ref()) && !SECTIONS_ALONE.contains(&&**name.get_ref());
+        if is_alone && of_broker {
+            let problem =
+                "has no place beside [local]: such a file is for bridges without a broker";
+            report.key(name.get_ref(), span, problem);
+            continue;
+        }
         read_section(&mut file, name.get_ref(), span, value, report);
     }
     file
@@ -53,8 +66,9 @@ fn read_section<'a>(
         }
         "bridge" => {
             let tables = array_of_tables(name, value, report);
-            file.bridges = tables.into_iter().filter_map(|t| bridge(t, report)).collect();
+            file.bridges = tables.into_iter().filter_map(|t| kept(name, t, report)).collect();
         }
+        "local" => file.local = kept(name, value, report),
         "auth" => file.auth = section(name, value, report),
         "store" => file.store = section(name, value, report),
         "limits" => file.limits = section(name, value, report),
@@ -72,9 +86,14 @@ fn section<T: DeserializeOwned + Default>(
     table(name, value, report).map(Spanned::into_inner).unwrap_or_default()
 }
 
-fn bridge<'a>(value: Spanned<DeValue<'a>>, report: &mut Report<'_>) -> Option<FileBridge<'a>> {
-    let config = table("bridge", value.clone(), report)?.into_inner();
-    Some(FileBridge { table: value, config })
+/// A table that is kept, for checks that name keys.
+fn kept<'a, T: DeserializeOwned>(
+    section: &str,
+    value: Spanned<DeValue<'a>>,
+    report: &mut Report<'_>,
+) -> Option<FileTable<'a, T>> {
+    let config = table(section, value.clone(), report)?.into_inner();
+    Some(FileTable { table: value, config })
 }
 
 fn array_of_tables<'a>(

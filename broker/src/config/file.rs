@@ -2,9 +2,9 @@
 //! values mean, and which are right, is decided in `validate.rs`.
 //!
 //! One struct for each section, one field for each key, same name: `deny_unknown_fields` refuses the
-//! rest. `[[bridge]]` is described by the crate of the bridge.
+//! rest. `[[bridge]]` and `[local]` are described by the crate of the bridge.
 
-use outpost_bridge::config::BridgeConfig;
+use outpost_bridge::config::{BridgeConfig, LocalConfig};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -23,7 +23,8 @@ pub(super) struct FileConfig<'a> {
     pub(super) queues: Vec<Spanned<FileQueue>>,
     pub(super) sys: FileSys,
     pub(super) log: FileLog,
-    pub(super) bridges: Vec<FileBridge<'a>>,
+    pub(super) bridges: Vec<FileTable<'a, BridgeConfig>>,
+    pub(super) local: Option<FileTable<'a, LocalConfig>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,9 +152,9 @@ pub(super) struct FileLog {
     pub(super) format: Option<super::LogFormat>,
 }
 
-/// A bridge with the table it was read from: its own checks name keys, and the table knows where
-/// they stand.
-pub(super) struct FileBridge<'a> {
+/// What the crate of the bridge describes, with the table it was read from: its own checks name keys,
+/// and the table knows where they stand.
+pub(super) struct FileTable<'a, T> {
     pub(super) table: Spanned<DeValue<'a>>,
-    pub(super) config: BridgeConfig,
+    pub(super) config: T,
 }

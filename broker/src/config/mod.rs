@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use outpost_bridge::config::BridgeConfig;
+use outpost_bridge::config::{BridgeConfig, LocalConfig};
 use serde::Deserialize;
 
 pub use address::{InvalidAddress, ListenAddress};
@@ -51,6 +51,9 @@ pub struct Config {
     pub log: Log,
     /// The links to other brokers, each checked and with a name of its own.
     pub bridges: Vec<BridgeConfig>,
+    /// The local broker of all bridges, where they run without a broker; then nothing else counts but
+    /// the log.
+    pub local: Option<LocalConfig>,
 }
 
 /// A door of the broker: one MQTT port.
@@ -253,6 +256,7 @@ impl Default for Config {
             sys: Sys::default(),
             log: Log::default(),
             bridges: Vec::new(),
+            local: None,
         }
     }
 }

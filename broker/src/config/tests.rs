@@ -429,6 +429,7 @@ fn the_reference_names_every_key() {
         ("[[bridge]]", keys_of::<bridge::BridgeConfig>(), &["*"]),
         ("[[bridge.class]]", keys_of::<bridge::ClassConfig>(), &["*"]),
         ("[[bridge.topic]]", keys_of::<bridge::TopicConfig>(), &["*"]),
+        ("[local]", keys_of::<bridge::LocalConfig>(), &["*"]),
         ("tls = { ca_file", keys_of::<bridge::TlsConfig>(), &["*"]),
         ("websocket = {", keys_of::<bridge::WebSocketConfig>(), &["*"]),
         ("proxy = {", keys_of::<bridge::ProxyConfig>(), &["*"]),
@@ -443,6 +444,33 @@ fn the_reference_names_every_key() {
             assert!(names_key(header, key, commented), "{header} {key}, commented: {commented}");
         }
     }
+}
+
+#[test]
+fn a_file_for_bridges_alone() {
+    let local = "[local]\naddress = \"mosquitto:1883\"\ntls = { ca_file = \"ca.pem\" }\n";
+    let config = parse(&format!("{local}{BRIDGE}[log]\nlevel = \"debug\"\n"));
+    let local_config = config.local.unwrap();
+    assert_eq!(local_config.tls.as_ref().unwrap().ca_file, "/etc/outpost/ca.pem");
+    assert_eq!(config.bridges[0].local, Some(local_config));
+    assert_eq!(
+        errors(&format!("[store]\npath = \"x\"\n{local}{BRIDGE}[sys]\n")),
+        "gateway.toml:1: store: has no place beside [local]: such a file is for bridges without a \
+         broker\n\
+         gateway.toml:12: sys: has no place beside [local]: such a file is for bridges without a broker"
+    );
+    assert_eq!(
+        errors("[local]\naddress = \"nowhere\"\nport = 1\n"),
+        "gateway.toml:2: local.address = \"nowhere\": must be host:port, with an IPv6 address in \
+         brackets and a port of 1 to 65535\n\
+         gateway.toml:3: local.port: unknown key; known here: address, version, user_name, password, tls"
+    );
+    assert_eq!(errors("[local]\n"), "gateway.toml:1: local: the key address is missing");
+    assert_eq!(
+        errors(&format!("{}{BRIDGE}", local.replace("mosquitto", "hq"))),
+        "gateway.toml:6: bridge.address = \"hq:1883\": must be another broker than that of [local]: \
+         one broker cannot have two sessions with one client identifier"
+    );
 }
 
 #[test]
@@ -549,7 +577,10 @@ fn the_examples_in_the_reference_are_right() {
         }
         text.push('\n');
     }
-    let config = Config::parse(Path::new("reference.toml"), &text).unwrap();
+    let (text, alone) = text.split_at(text.find("\n[local]").unwrap());
+    let local = parse(&format!("{alone}\n{BRIDGE}")).local.unwrap();
+    assert_eq!(local.version, bridge::MqttVersion::default());
+    let config = Config::parse(Path::new("reference.toml"), text).unwrap();
     let [example] = &config.bridges[..] else { panic!("the example of a bridge") };
     assert_eq!(example.topic.len(), 1);
     assert!(config.listeners[0].tls.as_ref().unwrap().cn_as_user_name);

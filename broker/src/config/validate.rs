@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
-use outpost_bridge::config::{BridgeConfig, Invalid};
+use outpost_bridge::config::{BridgeConfig, Invalid, LocalConfig, TlsConfig};
 use outpost_protocol::{QoS, TopicFilter};
 use toml::Spanned;
 use toml::de::DeValue;
@@ -14,8 +14,8 @@ use toml::de::DeValue;
 use super::data_dir::default_data_dir;
 use super::error::Report;
 use super::file::{
-    FileAuth, FileBridge, FileConfig, FileDurability, FileLimits, FileListener, FileListenerTls,
-    FileLog, FileQueue, FileQueueFull, FileStore, FileStoreTopic, FileSys,
+    FileAuth, FileConfig, FileDurability, FileLimits, FileListener, FileListenerTls, FileLog,
+    FileQueue, FileQueueFull, FileStore, FileStoreTopic, FileSys, FileTable,
 };
 use super::units::{Bytes, Int, ShowBytes};
 use super::{AuthConfig, Config, ListenAddress, Listener, ListenerTls, Log, Store, Sys};
@@ -47,6 +47,7 @@ const CLIENT_ID_BYTES_MIN: u16 = 23;
 pub(super) fn validate(file: FileConfig<'_>, base: &Path, report: &mut Report<'_>) -> Config {
     let mut check = Check { base, report };
     let limits = check.limits(&file.limits);
+    let local = file.local.map(|local| check.local(local));
     Config {
         queues: check.queues(&file.queues, &limits),
         limits,
@@ -55,7 +56,8 @@ pub(super) fn validate(file: FileConfig<'_>, base: &Path, report: &mut Report<'_
         store: check.store(&file.store),
         sys: check.sys(&file.sys),
         log: check.log(&file.log),
-        bridges: check.bridges(file.bridges),
+        bridges: check.bridges(file.bridges, local.as_ref()),
+        local,
     }
 }
 
@@ -318,12 +320,30 @@ impl Check<'_, '_> {
         }
     }
 
-    fn bridges(&mut self, files: Vec<FileBridge<'_>>) -> Vec<BridgeConfig> {
+    fn local(&mut self, file: FileTable<'_, LocalConfig>) -> LocalConfig {
+        let FileTable { table, mut config } = file;
+        if let Err(invalid) = config.validate() {
+            self.invalid("local", &table, &invalid);
+        }
+        self.resolve_paths(&mut config.tls);
+        config
+    }
+
+    fn bridges(
+        &mut self,
+        files: Vec<FileTable<'_, BridgeConfig>>,
+        local: Option<&LocalConfig>,
+    ) -> Vec<BridgeConfig> {
         let mut lines: BTreeMap<String, usize> = BTreeMap::new();
         let mut bridges = Vec::new();
-        for FileBridge { table, mut config } in files {
+        for FileTable { table, mut config } in files {
             if let Err(invalid) = config.validate() {
-                self.invalid_bridge(&table, &invalid);
+                self.invalid("bridge", &table, &invalid);
+            }
+            if local.is_some_and(|local| local.address == config.address) {
+                let problem = "must be another broker than that of [local]: one broker cannot have \
+                               two sessions with one client identifier";
+                self.report.value("bridge.address", locate(&table, "address"), problem);
             }
             let line = self.report.line(&table.span());
             if let Some(first) = lines.insert(config.name.clone(), line) {
@@ -331,24 +351,25 @@ impl Check<'_, '_> {
                 let problem = format!("is the name of the bridge on line {first} already");
                 self.report.value("bridge.name", span, problem);
             }
-            self.resolve_bridge_paths(&mut config);
+            self.resolve_paths(&mut config.tls);
+            config.local = local.cloned();
             bridges.push(config);
         }
         bridges
     }
 
-    fn invalid_bridge(&mut self, table: &Spanned<DeValue<'_>>, invalid: &Invalid) {
+    fn invalid(&mut self, section: &str, table: &Spanned<DeValue<'_>>, invalid: &Invalid) {
         let span = locate(table, &invalid.key);
         let (key, problem) =
-            (format!("bridge.{}", invalid.key), format!("must be {}", invalid.expected));
+            (format!("{section}.{}", invalid.key), format!("must be {}", invalid.expected));
         match invalid.value.as_str() {
             "" => self.report.key(&key, span, problem),
             _ => self.report.value(&key, span, problem),
         }
     }
 
-    fn resolve_bridge_paths(&self, config: &mut BridgeConfig) {
-        let Some(tls) = &mut config.tls else { return };
+    fn resolve_paths(&self, tls: &mut Option<TlsConfig>) {
+        let Some(tls) = tls else { return };
         let files = [Some(&mut tls.ca_file), tls.cert_file.as_mut(), tls.key_file.as_mut()];
         for file in files.into_iter().flatten() {
             *file = self.base.join(&*file).to_string_lossy().into_owned();

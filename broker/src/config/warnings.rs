@@ -10,7 +10,13 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let has_users = self.auth.password_file.is_some();
         let listeners = self.listeners.iter().flat_map(|listener| of_listener(listener, has_users));
-        listeners.chain(self.bridges.iter().filter_map(of_bridge)).collect()
+        let local = self.local.iter().filter(|local| {
+            local.tls.is_none() && local.password.is_some() && is_far(&local.address)
+        });
+        listeners
+            .chain(local.map(|_| in_clear("local", "password crosses")))
+            .chain(self.bridges.iter().filter_map(of_bridge))
+            .collect()
     }
 }
 
@@ -36,17 +42,22 @@ fn of_listener(listener: &Listener, has_users: bool) -> Vec<String> {
 }
 
 fn of_bridge(bridge: &BridgeConfig) -> Option<String> {
-    let remote = bridge.address.parse().is_ok_and(|address: ListenAddress| !address.is_loopback());
     let has_headers = bridge.websocket.as_ref().is_some_and(|ws| !ws.headers.is_empty());
     let what = match bridge.password {
         Some(_) => "password crosses",
         None => "headers cross",
     };
-    let in_clear = bridge.tls.is_none() && (bridge.password.is_some() || has_headers) && remote;
-    in_clear.then(|| {
-        let name = &bridge.name;
-        format!("bridge {name}: without tls its {what} the network in clear text")
-    })
+    let is_clear = bridge.tls.is_none() && (bridge.password.is_some() || has_headers);
+    let is_clear = is_clear && is_far(&bridge.address);
+    is_clear.then(|| in_clear(&format!("bridge {}", bridge.name), what))
+}
+
+fn is_far(address: &str) -> bool {
+    address.parse().is_ok_and(|address: ListenAddress| !address.is_loopback())
+}
+
+fn in_clear(place: &str, what: &str) -> String {
+    format!("{place}: without tls its {what} the network in clear text")
 }
 
 #[cfg(test)]

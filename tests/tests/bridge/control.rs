@@ -150,7 +150,7 @@ fn the_socket_is_its_owners_and_takes_no_nonsense() {
     assert!(socket.exists(), "it is left behind");
     let ended = bridge(&gateway, &["status"]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.errors.contains("no broker runs with this store"), "{ended:?}");
+    assert!(ended.errors.contains("nobody runs with this control socket"), "{ended:?}");
     gateway.restart();
     status(&gateway);
     gateway.terminate();

@@ -1,6 +1,7 @@
 //! Bridges of the real program: what the operator sees and does.
 #![allow(unreachable_pub, reason = "one crate: its modules see each other")]
 
+mod alone;
 mod bad_links;
 mod classes;
 mod control;

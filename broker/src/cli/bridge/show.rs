@@ -34,6 +34,7 @@ fn lines(report: &Report) -> Vec<(&'static str, String)> {
         ("  state", state),
         ("  address", report.address.clone()),
     ];
+    lines.extend(report.local_address.iter().map(|address| ("  local", address.clone())));
     if let Some(error) = &report.last_error {
         let (what, kind, age) = (&error.what, &error.kind, duration(error.age_s));
         lines.push(("  last error", format!("{what} ({kind}, {age} ago)")));
