@@ -21,7 +21,8 @@
 //!
 //! # Map
 //! - [`config`]: what the operator says. [`mapping`]: which topics go where, under which name;
-//!   [`template`]: names by captures; [`overlap`]: what two filters have in common.
+//!   [`template`]: names by captures; [`overlap`]: what two filters have in common;
+//!   [`loops`]: what would go round or arrive twice.
 //! - [`relay`]: what becomes of each packet, the sweep after a lost session, keep-alive and time
 //!   limits, bounds of memory. [`backoff`], [`handshake`], [`output`]: its smaller companions. None
 //!   of these knows a clock, a socket or a random source.
@@ -56,6 +57,7 @@ pub mod handshake;
 pub mod hours;
 mod link;
 pub mod link_error;
+pub mod loops;
 pub mod mapping;
 #[cfg(test)]
 mod model;

@@ -179,6 +179,20 @@ impl Rule {
         !is_excluded && (1..=TOPIC_BYTES_MAX).contains(&mapped.len())
     }
 
+    /// What topics are called at the other end that this filter matches, as a filter that matches them
+    /// and may match more: where a capture is part of a level, any level stands for it. The filter
+    /// matches no more than that of the rule. None: they have no names there.
+    pub fn image(&self, filter: &str) -> Option<String> {
+        match &self.naming {
+            Naming::Prefix { from, to } => match filter.strip_prefix(from.as_str()) {
+                Some(name) => Some(format!("{to}{name}")),
+                None => Some(to.strip_suffix('/').unwrap_or(to).to_owned()),
+            },
+            Naming::Template(template) => template.image(filter),
+        }
+        .filter(|image| TopicFilter::new(image).is_ok())
+    }
+
     fn fits(&self, topic: &str) -> bool {
         // The prefix holds no wildcards, so most rules that do not fit are told by one comparison.
         if let Naming::Prefix { from, .. } = &self.naming

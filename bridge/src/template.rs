@@ -158,6 +158,32 @@ impl Template {
         true
     }
 
+    /// What topics are called that a filter matches, which matches no more than that of `from`. A filter
+    /// again, which may match more: where a wildcard would be part of a level, all may follow.
+    pub fn image(&self, filter: &str) -> Option<String> {
+        let mut captures: [Option<&str>; CAPTURES_MAX] = [None; CAPTURES_MAX];
+        self.capture(filter, &mut captures)?;
+        let mut levels: Vec<String> = Vec::new();
+        for level in &self.to {
+            if let [Piece::Capture(index)] = level.as_slice()
+                && captures[*index].is_none()
+            {
+                continue; // No level followed.
+            }
+            let text = |piece: &Piece| match piece {
+                Piece::Text(text) => text.clone(),
+                Piece::Capture(index) => captures[*index].unwrap_or_default().to_owned(),
+            };
+            let whole: String = level.iter().map(text).collect();
+            let is_mixed = level.len() > 1 && whole.contains(['+', '#']);
+            levels.push(if is_mixed { "#".to_owned() } else { whole });
+            if levels.last().is_some_and(|last| last.ends_with('#')) {
+                break;
+            }
+        }
+        Some(levels.join("/"))
+    }
+
     fn capture<'t>(
         &self,
         topic: &'t str,
@@ -278,6 +304,20 @@ mod tests {
     fn the_filter_is_that_of_the_source() {
         let template = Template::parse("m/+a/+/x/#rest", "d/{a}/{rest}").unwrap();
         assert_eq!(template.filter(), "m/+/+/x/#");
+    }
+
+    #[test]
+    fn the_image_of_a_filter() {
+        let image = |from: &str, to: &str, filter: &str| {
+            Template::parse(from, to).expect("it is right").image(filter)
+        };
+        let (from, to) = ("m/+a/+b/#rest", "d/{b}/{a}/{rest}");
+        assert_eq!(image(from, to, "m/1/+/#").as_deref(), Some("d/+/1/#"));
+        assert_eq!(image(from, to, "m/1/2").as_deref(), Some("d/2/1"));
+        assert_eq!(image(from, to, "m/1/2/x/+").as_deref(), Some("d/2/1/x/+"));
+        assert_eq!(image(from, "d/{a}-{b}/x", "m/1/2/#").as_deref(), Some("d/1-2/x"));
+        assert_eq!(image(from, "d/{a}-{b}/x", "m/1/+/#").as_deref(), Some("d/#"));
+        assert_eq!(image(from, "{rest}/x", "m/1/2/#").as_deref(), Some("#"));
     }
 
     #[test]

@@ -61,6 +61,9 @@ impl Reloader {
             let (file, words) = (file.display(), "[local] has come or gone: it needs a restart");
             return Err(vec![format!("{file}: {words}")]);
         }
+        for warning in config.warnings() {
+            warn!("{warning}");
+        }
         let reloaded = self.bridges.reload(&config.bridges).await;
         let mut lines = reloaded.map_err(|error| vec![error.to_string()])?.lines;
         let sections = {

@@ -1,12 +1,13 @@
 //! What a configuration allows and its operator may not mean.
 
 use outpost_bridge::config::BridgeConfig;
+use outpost_bridge::loops;
 
 use super::{Config, ListenAddress, Listener};
 
 impl Config {
     /// What is right and yet unwise, one line each: doors that are open to the network, doors that
-    /// nobody can pass, passwords in clear text.
+    /// nobody can pass, passwords in clear text, bridges whose messages go round or arrive twice.
     pub fn warnings(&self) -> Vec<String> {
         let has_users = self.auth.password_file.is_some();
         let listeners = self.listeners.iter().flat_map(|listener| of_listener(listener, has_users));
@@ -16,6 +17,7 @@ impl Config {
         listeners
             .chain(local.map(|_| in_clear("local", "password crosses")))
             .chain(self.bridges.iter().filter_map(of_bridge))
+            .chain(loops::warnings(&self.bridges))
             .collect()
     }
 }
