@@ -22,7 +22,8 @@
 //! is bounded by the brokers' windows: at most Receive Maximum messages and their acknowledgements.
 //! A broker that goes past [`OUTPUT_BYTES_SOFT`], [`OUTPUT_BYTES_RESERVE`] and one packet (it speaks
 //! 3.1.1 and has no window, or the packets are very large) ends the connection, and nothing that is
-//! not acknowledged is lost. Worst case of memory: both outputs that full.
+//! not acknowledged is lost. Worst case of memory: both outputs that full, as much beyond the window in
+//! each direction (see `window.rs`).
 
 mod acks;
 mod aliases;
@@ -34,6 +35,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod window;
 
 use std::fmt;
 use std::sync::Arc;
@@ -53,6 +55,7 @@ use paced::Paced;
 use subscribe::Subscribing;
 use sweep::Sweep;
 use watch::Watch;
+use window::Beyond;
 
 pub use sweep::needed as sweep_needed;
 
@@ -171,6 +174,7 @@ pub struct Relay {
     peers: PerSide<Peer>,
     /// By the end that the messages come from.
     flows: PerSide<Flow>,
+    beyond: PerSide<Beyond>,
     watches: PerSide<Watch>,
     /// Topic aliases, by the end that is sent them.
     aliases_given: PerSide<Given>,
@@ -208,6 +212,7 @@ impl Relay {
             mapping,
             peers,
             flows: PerSide::default(),
+            beyond: PerSide::default(),
             subscribing: PerSide::default(),
             sweep: sweep.map(|side| Sweep::new(side, now_ms)),
             paced: Paced::new(Pace::new(messages_per_s, bytes_per_s)),
@@ -257,6 +262,9 @@ impl Relay {
             }
             Packet::ConnAck(_) => return Err(protocol_error(from, "a second CONNACK")),
             _ => return Err(protocol_error(from, "a packet that was not asked for")),
+        }
+        for side in Side::BOTH {
+            self.fill_window(side, now_ms, out)?;
         }
         match Side::BOTH.into_iter().find(|&side| out[side].len() > self.output_bytes_max) {
             Some(side) => Err(LinkError::Overflow(side)),

@@ -94,8 +94,6 @@ pub(super) struct Flow {
     pub(super) pending: IdSet,
     /// Those of them that came with QoS 2, whatever they went on with.
     pub(super) exactly_once: IdSet,
-    /// Those of them whose PUBLISH came by this link.
-    pub(super) published: IdSet,
     pub(super) topics: RecentTopics,
     /// When an acknowledgement last passed, or the first message after none was pending.
     pub(super) progress_ms: u64,
@@ -105,7 +103,6 @@ impl Flow {
     /// A PUBLISH that came with this QoS.
     pub(super) fn sent(&mut self, id: PacketId, came_with: QoS, now_ms: u64) {
         self.begin(id, now_ms);
-        self.published.insert(id);
         if came_with == QoS::ExactlyOnce {
             self.exactly_once.insert(id);
         }
@@ -134,7 +131,6 @@ impl Flow {
         if done {
             self.pending.remove(id);
             self.exactly_once.remove(id);
-            self.published.remove(id);
         }
         self.progress_ms = now_ms;
         true

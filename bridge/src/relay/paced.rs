@@ -84,7 +84,7 @@ impl Relay {
             let packet = decode(&bytes, self.peers.local.version, u32::MAX)
                 .map_err(|error| protocol_error(Side::Local, &error.to_string()))?;
             if let Some((Packet::Publish(publish), _)) = packet {
-                self.take(Side::Local, &publish, now_ms, out);
+                self.take_within_window(Side::Local, &publish, now_ms, out)?;
             }
         }
         Ok(())

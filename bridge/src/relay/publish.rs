@@ -1,8 +1,6 @@
 //! PUBLISH: the topic is mapped, the rest goes on as it came, within what the other broker takes.
 
-use outpost_protocol::{
-    Packet, Properties, Property, ProtocolVersion, PubAck, PubRec, Publish, QoS, ReasonCode,
-};
+use outpost_protocol::{Packet, Properties, Property, PubAck, PubRec, Publish, QoS, ReasonCode};
 
 use super::{OUTPUT_BYTES_SOFT, Relay, aliases, protocol_error, put};
 use crate::config::RetainRule;
@@ -20,10 +18,6 @@ impl Relay {
         now_ms: u64,
         out: &mut Outputs,
     ) -> Result<(), LinkError> {
-        let counts = from == Side::Remote && publish.qos != QoS::AtMostOnce;
-        if counts && self.is_at_receive_maximum() {
-            return Err(protocol_error(from, "more messages than its Receive Maximum"));
-        }
         let Some(alias) = publish.properties.topic_alias() else {
             if publish.topic.is_empty() {
                 return Err(protocol_error(from, "a message without a topic"));
@@ -43,16 +37,9 @@ impl Relay {
         out: &mut Outputs,
     ) -> Result<(), LinkError> {
         if from == Side::Remote || !self.hold(publish, now_ms)? {
-            self.take(from, publish, now_ms, out);
+            self.take_within_window(from, publish, now_ms, out)?;
         }
         Ok(())
-    }
-
-    /// Whether the remote broker may not send another message now [MQTT-3.3.4-9]. The local one would
-    /// find out late, and be blamed for it.
-    fn is_at_receive_maximum(&self) -> bool {
-        self.peers[Side::Remote].version == ProtocolVersion::V5
-            && self.flows[Side::Remote].published.len() >= usize::from(self.receive_maximum)
     }
 
     /// Takes a message whose topic is known.

@@ -91,10 +91,11 @@ fn a_packet_that_is_too_long_is_not_waited_for() {
     told("5", too_long, "protocol", what);
 }
 
-/// They come in one read, before any of them can be acknowledged.
+/// They come in one read, before any of them can be acknowledged; Mosquitto 2.0.11 does so after a
+/// reconnection. They are taken all the same.
 #[test]
 fn more_messages_than_its_receive_maximum() {
-    let too_many = |caller: &mut Caller| {
+    let remote = FakeRemote::start(|caller| {
         accepted(caller)?;
         let mut all = Vec::new();
         for id in 1..=101 {
@@ -104,9 +105,10 @@ fn more_messages_than_its_receive_maximum() {
         }
         caller.send_bytes(&all)?;
         caller.swallow()
-    };
-    let what = "remote broker broke the protocol: more messages than its Receive Maximum";
-    told("5", too_many, "protocol", what);
+    });
+    let gateway = gateway(&remote, "5", OUT_AND_IN);
+    let status = wait_for(&gateway, |status| status["in"]["forwarded"] == 101);
+    assert_eq!(status["last_error"], Value::Null, "{status:#}");
 }
 
 #[test]
