@@ -42,6 +42,8 @@
 //!   bring is acknowledged and counted as unmapped, until `client_id` is changed.
 //! - A 3.1.1 broker has no words for "not now", "too large" or "how many at once": it closes the
 //!   connection, and the bridge comes back.
+//! - What a 3.1.1 broker sends beyond the window of the other end waits in memory, up to the bounds of
+//!   [`relay`].
 //! - `direction = "both"` relies on no-local: a 3.1.1 broker that does not know the bridge bit sends
 //!   messages back, and they go round.
 

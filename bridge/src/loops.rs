@@ -22,10 +22,11 @@ const PAIRS_MAX: usize = 100_000;
 /// What a wildcard stands for in an example.
 const ANY: &str = "x";
 
-/// What in these bridges of one broker would go round or arrive twice, a line for each pair of bridges.
+/// What in these bridges of one broker would go round or arrive twice, a line for each pair of links.
 /// They are valid, with names that differ.
 pub fn warnings(bridges: &[BridgeConfig]) -> Vec<String> {
-    let all: Vec<Bridge<'_>> = bridges.iter().map(Bridge::new).collect();
+    // Each link has a session of its own, and gets what the others published.
+    let all: Vec<Bridge> = bridges.iter().flat_map(BridgeConfig::links).map(Bridge::new).collect();
     let mut warnings = Vec::new();
     for (index, first) in all.iter().enumerate() {
         warnings.extend(first.goes_round_by_itself());
@@ -38,8 +39,10 @@ pub fn warnings(bridges: &[BridgeConfig]) -> Vec<String> {
     warnings
 }
 
-struct Bridge<'c> {
-    config: &'c BridgeConfig,
+/// One link of a bridge.
+struct Bridge {
+    config: BridgeConfig,
+    name: String,
     mapping: Mapping,
 }
 
@@ -52,22 +55,21 @@ struct Round {
     after: String,
 }
 
-impl<'c> Bridge<'c> {
-    fn new(config: &'c BridgeConfig) -> Self {
-        Self { config, mapping: Mapping::new(&config.topics()) }
+impl Bridge {
+    fn new(config: BridgeConfig) -> Self {
+        Self { name: config.link_name(), mapping: config.mapping(), config }
     }
 
     fn name(&self) -> &str {
-        &self.config.name
+        &self.name
     }
 
     fn shares_broker(&self, other: &Self) -> bool {
-        let addresses = |bridge: &Self| {
-            let config = bridge.config;
-            std::iter::once(&config.address).chain(&config.fallback_addresses).cloned()
-        };
-        let theirs: Vec<String> = addresses(other).collect();
-        addresses(self).any(|address| theirs.contains(&address))
+        self.addresses().any(|address| other.addresses().any(|theirs| theirs == address))
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.config.address).chain(&self.config.fallback_addresses)
     }
 
     /// Where a broker that does not know the bridge bit sends a message back.
@@ -103,7 +105,7 @@ impl<'c> Bridge<'c> {
         let (out, back, address) = (self.name(), inward.name(), &self.config.address);
         Some(format!(
             "bridges {out} and {back}, both to {address}: {}, out by {out} and in by {back}, and nothing \
-             stops it: make it one bridge, or give each direction topics of its own",
+             stops it: make it one bridge (and one class), or give each direction topics of its own",
             round.words()
         ))
     }
@@ -152,7 +154,7 @@ impl Round {
 }
 
 /// A topic that goes out by one bridge and comes in by the other, again and again.
-fn round(out: &Bridge<'_>, inward: &Bridge<'_>) -> Option<Round> {
+fn round(out: &Bridge, inward: &Bridge) -> Option<Round> {
     let (outs, ins) = (out.mapping.rules(Side::Local), inward.mapping.rules(Side::Remote));
     let by_names_there = pairs(outs, ins).into_iter().filter_map(|(rule, back)| {
         let there = example(&intersection(&rule.image(rule.filter())?, back.filter())?);
@@ -164,7 +166,7 @@ fn round(out: &Bridge<'_>, inward: &Bridge<'_>) -> Option<Round> {
     by_names_there.chain(by_names_here).find_map(|topic| goes_on(out, inward, &topic))
 }
 
-fn goes_on(out: &Bridge<'_>, inward: &Bridge<'_>, first: &str) -> Option<Round> {
+fn goes_on(out: &Bridge, inward: &Bridge, first: &str) -> Option<Round> {
     let once = |topic: &str| {
         let (by, there) = out.map(Side::Local, topic)?;
         let (back, after) = inward.map(Side::Remote, &there)?;
@@ -234,7 +236,7 @@ mod tests {
             told(&[&out, &format!("{address}origin = false\n{inward}")]),
             [
                 "bridges a and b, both to hq:1: topic \"t/x\" goes round, out by topic table 1 and in by \
-              topic table 1, out by a and in by b, and nothing stops it: make it one bridge, or give each \
+              topic table 1, out by a and in by b, and nothing stops it: make it one bridge (and one class), or give each \
               direction topics of its own"
             ]
         );
@@ -255,6 +257,19 @@ mod tests {
         );
         let renamed = out.replace("\"out\"", "\"out\", remote_prefix = \"copy/\"");
         assert_eq!(told(&[&out, &renamed]), [""; 0]);
+    }
+
+    #[test]
+    fn two_links_of_one_bridge_are_as_two_bridges() {
+        let text = "address = \"hq:1\"\norigin = false\nclass = [{ name = \"fast\" }]\n\
+                    topic = [{ filter = \"t/#\", direction = \"out\" },\n\
+                    { filter = \"t/#\", direction = \"in\", class = \"fast\" }]\n";
+        let [warning] = &told(&[text])[..] else { panic!("one warning") };
+        assert!(
+            warning.starts_with("bridges a and a.fast, both to hq:1: topic \"t/x\""),
+            "{warning}"
+        );
+        assert_eq!(told(&[&text.replace("origin = false\n", "")]), [""; 0]);
     }
 
     #[test]

@@ -416,7 +416,7 @@ fn the_reference_is_the_default() {
 /// Every key is named in its section: as it stands where it has a default, else behind `# `.
 #[test]
 fn the_reference_names_every_key() {
-    let sections: [(&str, &[&str], &[&str]); 15] = [
+    let sections: [(&str, &[&str], &[&str]); 16] = [
         ("[[listener]]", keys_of::<file::FileListener>(), &["tls"]),
         ("[listener.tls]", keys_of::<file::FileListenerTls>(), &["*"]),
         ("[auth]", keys_of::<file::FileAuth>(), &["*"]),

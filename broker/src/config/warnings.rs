@@ -109,6 +109,15 @@ mod tests {
     }
 
     #[test]
+    fn bridges_that_send_messages_round() {
+        let text = "[[bridge]]\nname = \"hq\"\naddress = \"hq.example:1883\"\nversion = \"3.1.1\"\n\
+                    topic = [{ filter = \"t/#\", direction = \"both\" }]\n";
+        let [warning] = &warnings(text)[..] else { panic!("one warning") };
+        assert!(warning.starts_with("bridge hq: topic \"t/x\" goes round"), "{warning}");
+        assert_eq!(warnings(&text.replace("3.1.1", "5")), [""; 0]);
+    }
+
+    #[test]
     fn bridges_with_a_password() {
         let bridge = |address: &str, more: &str| {
             format!(
