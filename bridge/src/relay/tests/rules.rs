@@ -1,7 +1,8 @@
 //! What is changed on the way, what is not, and what is refused.
 
 use outpost_protocol::{
-    Packet, PacketId, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode,
+    Packet, PacketId, Properties, Property, ProtocolVersion, PubAck, PubRec, Publish, QoS,
+    ReasonCode,
 };
 
 use super::{World, both_ways, first, topic};
@@ -272,4 +273,45 @@ fn what_a_broker_may_not_send_ends_the_link() {
         let ended = relay.handle_packet(Side::Local, &packet, 0, &mut world.outputs);
         assert!(matches!(ended, Err(LinkError::Protocol { side: Side::Local, .. })), "{ended:?}");
     }
+}
+
+/// Passed on, it would have the local broker end the connection, and be blamed for it.
+#[test]
+fn an_acknowledgement_of_the_wrong_kind_is_the_fault_of_who_sent_it() {
+    let (reason, properties) = (ReasonCode::Success, Properties::EMPTY);
+    for (qos, version) in [(QoS::AtLeastOnce, V5), (QoS::ExactlyOnce, V311)] {
+        let mut world = World::settled(&both_ways(2), version);
+        let packet_id = Some(id(9));
+        let came = Publish { qos, packet_id, ..publish("up/x", Properties::EMPTY) };
+        relayed(&mut world, Packet::Publish(came));
+        let wrong = match qos {
+            QoS::ExactlyOnce => Packet::PubAck(PubAck { packet_id: id(9), reason, properties }),
+            _ => Packet::PubRec(PubRec { packet_id: id(9), reason, properties }),
+        };
+        let relay = world.relay.as_mut().expect("up");
+        let ended = relay.handle_packet(Side::Remote, &wrong, 0, &mut world.outputs);
+        assert!(matches!(ended, Err(LinkError::Protocol { side: Side::Remote, .. })), "{ended:?}");
+    }
+}
+
+#[test]
+fn an_acknowledgement_of_nothing_is_neither_counted_nor_passed_on() {
+    let (reason, properties) = (ReasonCode::Success, Properties::EMPTY);
+    let mut world = World::settled(&both_ways(2), V5);
+    let ack = Packet::PubAck(PubAck { packet_id: id(9), reason, properties });
+    let relay = world.relay.as_mut().expect("up");
+    relay.handle_packet(Side::Remote, &ack, 0, &mut world.outputs).expect("allowed");
+    assert!(world.outputs.local.is_empty());
+    assert_eq!(world.relay().counts().forwarded.local, 0);
+}
+
+/// Answered PINGREQs are no excuse.
+#[test]
+fn a_subscribe_that_is_not_answered_ends_the_link() {
+    let mut world = World::new(&both_ways(1), V5);
+    world.connect();
+    let relay = world.relay.as_mut().expect("up");
+    assert_eq!(relay.handle_timeout(59_999, &mut world.outputs), Ok(()));
+    let ended = relay.handle_timeout(60_000, &mut world.outputs);
+    assert!(matches!(ended, Err(LinkError::SubscribeTimeout { .. })), "{ended:?}");
 }
