@@ -110,6 +110,10 @@ pub struct BridgeConfig {
     /// message: 60 bytes that stop loops through it. Other Outposts always get it.
     #[serde(default = "default_origin")]
     pub origin: bool,
+    /// Whether only that is sent for which the remote broker has subscribers, offline ones included, where
+    /// it is an Outpost and says so. See [`crate::interest`].
+    #[serde(default)]
+    pub interest: bool,
     /// A topic at the remote broker that is told whether the link is up: `1` retained, and `0` by the will
     /// and before each end in order, as Mosquitto's bridges do on
     /// `$SYS/broker/connection/{client_id}/state`. None: nothing is told. Another Outpost tells that topic

@@ -42,6 +42,9 @@ pub type BoxedStream = Box<dyn Stream>;
 /// A connection in the making.
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<BoxedStream, LinkError>> + Send + 'a>>;
 
+/// Which topics are meant.
+pub type TopicTest = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// Makes byte streams to one broker, a new one for each link.
 pub trait Connector: Send {
     /// Makes one.
@@ -54,6 +57,10 @@ pub trait Connector: Send {
     fn address(&self) -> Option<&str> {
         None
     }
+
+    /// Of what goes out by this broker's connection, only `takes` is wanted at the other end, and what is
+    /// retained on `newly`, which was not wanted before. A broker that can see to it does.
+    fn narrow(&mut self, _takes: TopicTest, _newly: TopicTest) {}
 
     /// A link by the last connection has ended.
     fn link_ended(&mut self) {}

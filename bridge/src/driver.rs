@@ -19,6 +19,7 @@ use crate::end::MqttEnd;
 use crate::gather::Gather;
 use crate::handshake::{Peer, Request};
 use crate::hours::{Hours, Opening};
+use crate::interest::Interest;
 use crate::link::{Clock, Link, notify};
 use crate::link_error::{LinkError, Phase};
 use crate::mapping::Mapping;
@@ -120,6 +121,8 @@ struct Driver {
     sweeps: u32,
     counts_before: Counts,
     link_up_ms: Option<u64>,
+    /// What the remote broker last said it has subscribers for.
+    interest: Option<Arc<Interest>>,
     logged: Option<LinkError>,
     expiry_logged_s: PerSide<Option<u32>>,
 }
@@ -149,6 +152,7 @@ impl Driver {
             sweep_left: None,
             sweeps: 0,
             link_up_ms: None,
+            interest: None,
             logged: None,
             expiry_logged_s: PerSide::default(),
             config,
@@ -193,7 +197,7 @@ impl Driver {
         let ended = tokio::select! {
             biased;
             () = shutdown.as_mut() => None,
-            error = link.run(|relay| self.observe(relay)) => Some(error),
+            error = link.run(|relay| self.observe(relay, local)) => Some(error),
             () = preferred_is_back(remote, failback_after) => Some(LinkError::FailBack),
             () = closing(&hours) => Some(LinkError::OutsideHours),
         };
@@ -353,7 +357,7 @@ impl Driver {
             topic_alias_max: self.config.topic_alias_max,
             features: Features {
                 zstd: self.config.compression == Compression::Zstd,
-                ..Features::default()
+                interest: self.config.interest,
             },
             will_topic: self.config.notification_topic(),
         }
@@ -474,7 +478,7 @@ impl Driver {
     }
 
     /// Called after each burst.
-    fn observe(&mut self, relay: &mut Relay) {
+    fn observe(&mut self, relay: &mut Relay, local: &mut dyn Connector) {
         let counts = add(&self.counts_before, relay.counts());
         let acknowledged_ms = PerSide::from_fn(|side| relay.acknowledged_ms(side));
         let clock = self.clock;
@@ -490,8 +494,30 @@ impl Driver {
         });
         self.status.note_counts(counts);
         for notice in relay.take_notices() {
+            if let Notice::Interest(interest) = &notice {
+                self.handle_interest(interest, local);
+            }
             self.handle_notice(&notice);
         }
+    }
+
+    /// What the remote broker does not want need not wait for it.
+    fn handle_interest(&mut self, interest: &Arc<Interest>, local: &mut dyn Connector) {
+        let before = self.interest.replace(interest.clone());
+        let wants = |interest: Arc<Interest>| {
+            let mapping = self.mapping.clone();
+            move |topic: &str| {
+                let mut mapped = String::new();
+                mapping.map(Side::Local, topic, &mut mapped).is_some() && interest.wants(&mapped)
+            }
+        };
+        let takes = wants(interest.clone());
+        let wanted = takes.clone();
+        let before = before.map(wants);
+        let newly = move |topic: &str| {
+            wanted(topic) && !before.as_ref().is_some_and(|before| before(topic))
+        };
+        local.narrow(Arc::new(takes), Arc::new(newly));
     }
 
     fn handle_notice(&mut self, notice: &Notice) {
@@ -508,6 +534,7 @@ impl Driver {
                 self.sweep_left = None;
                 info!(bridge, "released the identifiers of a lost session at the {side}");
             }
+            Notice::Interest(_) => debug!(bridge, "{notice}"),
             Notice::MessageRefused { .. } => warn!(bridge, "{notice}"),
             Notice::SubscriptionRefused { .. } | Notice::QosLowered { .. } => {
                 warn!(bridge, "{notice}");
@@ -676,6 +703,7 @@ fn add(before: &Counts, now: &Counts) -> Counts {
         forwarded: sum(|counts| &counts.forwarded),
         refused: sum(|counts| &counts.refused),
         unmapped: sum(|counts| &counts.unmapped),
+        unwanted: sum(|counts| &counts.unwanted),
         dropped: sum(|counts| &counts.dropped),
         bytes: sum(|counts| &counts.bytes),
     }

@@ -31,7 +31,8 @@
 //!   is one in memory. `end`, `link`, `driver`: the thin part that moves bytes and waits; `gather`: how long;
 //!   `prepare`: the session of a local broker over the network before the first link. [`run`] is the door.
 //! - [`origin`]: where a message comes from, against loops and repetitions.
-//! - [`peering`]: how two Outposts know each other, and what they agree on.
+//! - [`peering`]: how two Outposts know each other, and what they agree on. [`interest`]: which topics
+//!   the other one has subscribers for.
 //! - [`status`]: what it is doing, for others to read. [`rate`]: how fast.
 //! - Classes: [`turns`]: which of several links goes first; [`pace`]: how fast one may go; [`hours`]:
 //!   when.
@@ -57,6 +58,7 @@ mod end;
 mod gather;
 pub mod handshake;
 pub mod hours;
+pub mod interest;
 mod link;
 pub mod link_error;
 pub mod loops;

@@ -43,6 +43,7 @@ use std::sync::Arc;
 use outpost_protocol::{Packet, ProtocolVersion, ReasonCode};
 
 use crate::handshake::Peer;
+use crate::interest::Interest;
 use crate::link_error::LinkError;
 use crate::mapping::Mapping;
 use crate::output::{Output, Outputs};
@@ -97,6 +98,8 @@ pub struct Counts {
     pub refused: PerSide<u64>,
     /// No rule fitted.
     pub unmapped: PerSide<u64>,
+    /// The other end has no subscribers, and says so.
+    pub unwanted: PerSide<u64>,
     /// QoS 0, dropped because the other end was too slow.
     pub dropped: PerSide<u64>,
     /// Bytes of the PUBLISH packets written to the other end, repeated ones too.
@@ -139,6 +142,8 @@ pub enum Notice {
     },
     /// All subscriptions of this end are answered.
     Subscribed(Side),
+    /// The remote broker has said what it has subscribers for.
+    Interest(Arc<Interest>),
     /// The identifiers of forgotten exchanges are released at this end.
     Swept(Side),
 }
@@ -161,6 +166,7 @@ impl fmt::Display for Notice {
                 write!(f, "{side} granted QoS {granted}, not {wanted}, for \"{filter}\"")
             }
             Notice::Subscribed(side) => write!(f, "subscribed at the {side}"),
+            Notice::Interest(_) => f.write_str("the interest of the remote broker"),
             Notice::Swept(side) => write!(f, "swept the {side}"),
         }
     }
@@ -183,6 +189,8 @@ pub struct Relay {
     subscribing: PerSide<Subscribing>,
     sweep: Option<Sweep>,
     paced: Paced,
+    /// What the remote broker has subscribers for, where it was asked.
+    interest: Option<Arc<Interest>>,
     tells_origin: bool,
     ack_timeout_ms: u64,
     output_bytes_max: usize,
@@ -204,6 +212,8 @@ impl Relay {
         let Plan { mapping, peers, subscribe, sweep, tells_origin, .. } = plan;
         let Plan { ack_timeout_ms, packet_bytes_max, receive_maximum, .. } = plan;
         let (messages_per_s, bytes_per_s) = plan.per_s;
+        let asks = peers.remote.peering.is_some_and(|peering| peering.features.interest);
+        let asks_since_ms = asks.then_some(now_ms);
         let watch = |side| Watch::new(side, peers[side].keep_alive_s, ack_timeout_ms, now_ms);
         let mut relay = Self {
             watches: PerSide::from_fn(watch),
@@ -215,7 +225,8 @@ impl Relay {
             beyond: PerSide::default(),
             subscribing: PerSide::default(),
             sweep: sweep.map(|side| Sweep::new(side, now_ms)),
-            paced: Paced::new(Pace::new(messages_per_s, bytes_per_s)),
+            paced: Paced::new(Pace::new(messages_per_s, bytes_per_s), asks_since_ms),
+            interest: None,
             tells_origin,
             ack_timeout_ms,
             output_bytes_max: OUTPUT_BYTES_SOFT + OUTPUT_BYTES_RESERVE + packet_bytes_max as usize,
@@ -309,7 +320,8 @@ impl Relay {
         };
         let flows_ms = Side::BOTH.into_iter().filter_map(flow_ms);
         let subscribed_ms = Side::BOTH.into_iter().filter_map(|s| self.subscribing[s].since_ms());
-        let progress_ms = flows_ms.chain(subscribed_ms).chain(sweep_ms);
+        let asked_ms = self.paced.asks_since_ms();
+        let progress_ms = flows_ms.chain(subscribed_ms).chain(sweep_ms).chain(asked_ms);
         let acks_ms = progress_ms.map(|ms| ms + self.ack_timeout_ms);
         let watches_ms = Side::BOTH.into_iter().filter_map(|side| self.watches[side].deadline_ms());
         acks_ms.chain(watches_ms).chain(self.paced.deadline_ms()).min()
@@ -330,6 +342,10 @@ impl Relay {
                 put(Packet::PingReq, &self.peers[side], &mut out[side]);
             }
             self.check_flow(side, now_ms, out)?;
+        }
+        let is_asked_long_ago = |since_ms| now_ms >= since_ms + self.ack_timeout_ms;
+        if self.paced.asks_since_ms().is_some_and(is_asked_long_ago) {
+            return Err(self.ack_timeout(Side::Remote));
         }
         match &self.sweep {
             Some(sweep) if now_ms >= sweep.progress_ms() + self.ack_timeout_ms => {

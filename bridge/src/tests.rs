@@ -124,6 +124,7 @@ fn config(qos: u8) -> BridgeConfig {
         reconnect_min_ms: 10,
         reconnect_max_ms: 60_000,
         ack_timeout_s: 60,
+        interest: false,
         notification_topic: None,
         class: Vec::new(),
         link_class: None,

@@ -303,7 +303,7 @@ fn restore(
         topic_classes: config.store.topics.clone(),
         queues: config.queues.clone(),
         sys_interval_s: config.sys.interval_s,
-        features: Features { zstd: true, ..Features::default() },
+        features: Features { zstd: true, interest: true },
         version: VERSION,
         seed: seed(),
     };

@@ -1,4 +1,5 @@
-//! What goes out waits here for its turn: for the rate of its class, and for links that go first.
+//! What goes out waits here for its turn: for the rate of its class, for links that go first, and at
+//! the beginning for the other broker to say what it wants.
 //!
 //! Messages are held and not left unread, so that acknowledgements for what comes in pass them. How
 //! many there can be is the business of the local broker's window; beyond [`HELD_BYTES_MAX`] the local
@@ -25,13 +26,24 @@ pub(super) struct Paced {
     held_bytes: usize,
     /// Other links go first.
     yields: bool,
+    /// Since when the other broker is to say what it wants; none: it has, or was not asked.
+    asks_since_ms: Option<u64>,
     /// The remote end has to take something first.
     is_blocked: bool,
 }
 
 impl Paced {
-    pub(super) fn new(pace: Pace) -> Self {
-        Self { pace, ..Self::default() }
+    pub(super) fn new(pace: Pace, asks_since_ms: Option<u64>) -> Self {
+        Self { pace, asks_since_ms, ..Self::default() }
+    }
+
+    /// The other broker has said what it wants.
+    pub(super) fn handle_interest(&mut self) {
+        self.asks_since_ms = None;
+    }
+
+    pub(super) fn asks_since_ms(&self) -> Option<u64> {
+        self.asks_since_ms
     }
 
     /// No more is to come before some has gone.
@@ -41,7 +53,10 @@ impl Paced {
 
     /// When the next message that is held may go; none: there is none, or it does not depend on time.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        let is_time = !self.held.is_empty() && !self.yields && !self.is_blocked;
+        let is_time = !self.held.is_empty()
+            && !self.yields
+            && self.asks_since_ms.is_none()
+            && !self.is_blocked;
         is_time.then(|| self.pace.free_ms())
     }
 
@@ -50,7 +65,7 @@ impl Paced {
     }
 
     fn is_open(&self, now_ms: u64) -> bool {
-        !self.yields && self.pace.free_ms() <= now_ms
+        !self.yields && self.asks_since_ms.is_none() && self.pace.free_ms() <= now_ms
     }
 }
 

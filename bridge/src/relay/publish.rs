@@ -1,9 +1,12 @@
 //! PUBLISH: the topic is mapped, the rest goes on as it came, within what the other broker takes.
 
+use std::sync::Arc;
+
 use outpost_protocol::{Packet, Properties, Property, PubAck, PubRec, Publish, QoS, ReasonCode};
 
-use super::{OUTPUT_BYTES_SOFT, Relay, aliases, protocol_error, put};
+use super::{Notice, OUTPUT_BYTES_SOFT, Relay, aliases, protocol_error, put};
 use crate::config::RetainRule;
+use crate::interest::{self, Interest};
 use crate::link_error::LinkError;
 use crate::mapping::Rule;
 use crate::origin::{self, Origin, is_origin};
@@ -18,6 +21,9 @@ impl Relay {
         now_ms: u64,
         out: &mut Outputs,
     ) -> Result<(), LinkError> {
+        if from == Side::Remote && publish.topic == interest::TOPIC && self.has_interest() {
+            return self.handle_interest(publish.payload, now_ms, out);
+        }
         let Some(alias) = publish.properties.topic_alias() else {
             if publish.topic.is_empty() {
                 return Err(protocol_error(from, "a message without a topic"));
@@ -27,6 +33,26 @@ impl Relay {
         let topic = self.aliases_taken[from].resolve(alias, publish.topic);
         let topic = topic.ok_or_else(|| protocol_error(from, "a topic alias that is none"))?;
         self.take_in_turn(from, &Publish { topic: &topic, ..publish.clone() }, now_ms, out)
+    }
+
+    /// Whether the remote broker says what it has subscribers for.
+    fn has_interest(&self) -> bool {
+        self.peers.remote.peering.is_some_and(|peering| peering.features.interest)
+    }
+
+    fn handle_interest(
+        &mut self,
+        payload: &[u8],
+        now_ms: u64,
+        out: &mut Outputs,
+    ) -> Result<(), LinkError> {
+        let interest = Interest::parse(payload);
+        let interest = interest.ok_or_else(|| protocol_error(Side::Remote, "no interest"))?;
+        let interest = Arc::new(interest);
+        self.interest = Some(interest.clone());
+        self.notices.push(Notice::Interest(interest));
+        self.paced.handle_interest();
+        self.release(now_ms, out)
     }
 
     fn take_in_turn(
@@ -56,6 +82,12 @@ impl Relay {
             self.answer(from, publish, ReasonCode::NoMatchingSubscribers, out);
             return;
         };
+        let is_wanted = |interest: &Arc<Interest>| interest.wants(&self.mapped);
+        if from == Side::Local && !self.interest.as_ref().is_none_or(is_wanted) {
+            self.counts.unwanted[from] += 1;
+            self.answer(from, publish, ReasonCode::NoMatchingSubscribers, out);
+            return;
+        }
         let retain = publish.retain && retain == RetainRule::Keep;
         let publish = &Publish { retain, ..publish.clone() };
         if publish.qos == QoS::AtMostOnce && out[from.other()].len() > OUTPUT_BYTES_SOFT {

@@ -10,9 +10,9 @@
 //! | `told` | the same as `$SYS` topics |
 //!
 //! A bridge is made of links, one for each class of its topics (`BridgeConfig::links`), mostly of one.
-//! A table holds one entry for each link, by its name: that of the bridge, or `bridge.class`. It is locked to look at it and never while something is
-//! waited for; who changes it holds `changing` from beginning to end, so that changes come one after
-//! the other.
+//! A table holds one entry for each link, by its name: that of the bridge, or `bridge.class`. It is
+//! locked to look at it and never while something is waited for; who changes it holds `changing` from
+//! beginning to end, so that changes come one after the other.
 
 mod explain;
 mod reload;
@@ -132,7 +132,7 @@ impl Bridges {
             let _ = told.wait_for(|leave| *leave).await;
         };
         let Ways { remote, local } = ways;
-        let local = local.unwrap_or_else(|| self.inside(&config.link_name()));
+        let local = local.unwrap_or_else(|| self.inside(&config));
         let turns = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.entry(config.name.clone()).or_default().clone()
@@ -145,9 +145,10 @@ impl Bridges {
     }
 
     /// The way of a bridge to the broker of this program.
-    fn inside(&self, bridge: &str) -> Box<dyn Connector> {
+    fn inside(&self, link: &BridgeConfig) -> Box<dyn Connector> {
         let door = self.door.clone().expect("bridges that run alone have [local]");
-        Box::new(LocalConnector { door, name: format!("bridge {bridge}").into() })
+        let name = format!("bridge {}", link.link_name()).into();
+        Box::new(LocalConnector { door, client_id: link.client_id(), name })
     }
 
     /// Runs a bridge and tells each change of its state.

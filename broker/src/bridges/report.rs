@@ -181,6 +181,7 @@ fn way(snapshot: &BridgeSnapshot, from: Side) -> WayReport {
     let dropped = [
         ("refused", counts.refused[from]),
         ("unmapped", counts.unmapped[from]),
+        ("unwanted", counts.unwanted[from]),
         ("slow", counts.dropped[from]),
     ];
     WayReport {

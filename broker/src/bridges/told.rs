@@ -31,9 +31,10 @@ const TOPICS: [&str; 19] = [
     "problems",
 ];
 
-const REASONS: [&str; 10] = [
+const REASONS: [&str; 11] = [
     "refused",
     "unmapped",
+    "unwanted",
     "slow",
     "queue_full",
     "queue_replaced",

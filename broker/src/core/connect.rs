@@ -14,7 +14,7 @@ use super::connection::{ConnId, Connection, Peer};
 use super::disconnect::End;
 use super::event::Event;
 use super::output::{ByteBuffer, Output};
-use super::session::Session;
+use super::session::{RetainedAhead, Session};
 use super::time::Instant;
 use super::timers::Timer;
 use super::topics::{SessionKey, Takes};
@@ -116,8 +116,11 @@ impl Broker {
     /// The CONNACK is on its way: what waits for the client may follow.
     pub(super) fn accept(&mut self, now: Instant, id: ConnId, key: SessionKey) {
         self.connections[id.index()].is_accepted = true;
-        if self.connections[id.index()].bridge.is_some() {
+        if let Some(granted) = self.connections[id.index()].bridge {
             self.tell_bridge_state(now, key, true);
+            if granted.interest {
+                self.watch_interest(now, id);
+            }
         }
         self.touch_session(now, key);
         self.pump(now, key);
@@ -168,6 +171,27 @@ impl Broker {
         if let Some(key) = self.clients.get(&*internal_client_id(client_id)) {
             self.topics.narrow(*key, takes);
         }
+    }
+
+    /// Sends a part of this program what is retained on the topics of its subscriptions that `wanted`
+    /// names, as for new subscriptions.
+    pub fn renew_internal_retained(&mut self, now: Instant, client_id: &str, wanted: Takes) {
+        let Some(key) = self.clients.get(&*internal_client_id(client_id)).copied() else { return };
+        let session = &mut self.sessions[key as usize];
+        for (filter, subscription) in &session.subscriptions {
+            let mut ahead = session.retained_ahead.iter_mut().filter(|a| a.filter == *filter);
+            match ahead.next() {
+                // Which of them it has got already is not worth knowing.
+                Some(ahead) => (ahead.after, ahead.only) = (None, None),
+                None => session.retained_ahead.push_back(RetainedAhead {
+                    filter: filter.clone(),
+                    subscription: *subscription,
+                    after: None,
+                    only: Some(wanted.clone()),
+                }),
+            }
+        }
+        self.send_retained_ahead(now, key);
     }
 
     /// How the messages of a part of this program go: the share of new ones while older ones wait, in
@@ -258,7 +282,8 @@ impl Broker {
         let compressed = self.connections.iter().filter(|(_, c)| is_compressed(c)).count();
         let has_room = compressed < self.settings.limits.compressed_connections_max as usize;
         let zstd = self.settings.features.zstd && has_room && !peer.is_internal;
-        Features { zstd, ..self.settings.features }
+        let interest = self.settings.features.interest && !peer.is_internal;
+        Features { zstd, interest }
     }
 
     fn check_connect(

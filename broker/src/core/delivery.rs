@@ -307,10 +307,12 @@ impl Broker {
             if subscription.qos_of(&message) > QoS::AtMostOnce && !is_open {
                 return;
             }
+            let is_wanted = ahead.only.as_ref().is_none_or(|only| (only.0)(&message.topic))
+                && self.topics.takes(key, &message.topic);
             if let Some(ahead) = self.sessions[key as usize].retained_ahead.front_mut() {
                 ahead.after = Some(message.topic.clone());
             }
-            if !message.is_expired(now) {
+            if is_wanted && !message.is_expired(now) {
                 self.send_retained(now, key, &message, subscription);
             }
         }

@@ -42,6 +42,7 @@ mod disconnect;
 mod durability;
 mod event;
 mod held;
+mod interest;
 mod last_per_topic;
 mod ledger;
 pub mod limits;
@@ -100,6 +101,7 @@ pub use topics::Takes;
 
 use change::{QueuedMessage, Seq, SessionId};
 use connection::Connection;
+use interest::Interested;
 use ledger::Ledger;
 use limits::{Limits, QueueClass, QueuePolicy};
 use origins::Origins;
@@ -192,6 +194,8 @@ pub struct Broker {
     next_session: u32,
     generation: u32,
     timers: Timers,
+    /// Bridges that are told which filters there are.
+    interested: Vec<Interested>,
     wakeups: VecDeque<ConnId>,
     /// Connections with a packet that waits for room.
     waiting_connections: BTreeSet<ConnId>,
@@ -244,6 +248,7 @@ impl Broker {
             next_session: 1,
             generation: 0,
             timers,
+            interested: Vec::new(),
             wakeups: VecDeque::new(),
             waiting_connections: BTreeSet::new(),
             room_for: BTreeSet::new(),
@@ -342,6 +347,7 @@ impl Broker {
                 Timer::SessionExpiry(session) => self.check_session_expiry(now, session),
                 Timer::QueueAge(session) => self.check_queue_age(now, session),
                 Timer::RetainedExpiry(topic) => self.check_retained_expiry(now, &topic),
+                Timer::Interest => self.tell_interest(now),
                 Timer::Sys => self.publish_sys(now),
             }
         }

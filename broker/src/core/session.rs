@@ -22,6 +22,7 @@ use super::overflow::Drops;
 use super::queue::{HeadSize, Queue, Queued};
 use super::seq_set::SeqSet;
 use super::time::Instant;
+use super::topics::Takes;
 
 /// The highest packet identifier that the broker gives to a message. 65535 is left to a bridge for
 /// its own SUBSCRIBE, as it passes the identifiers of messages on to another broker unaltered.
@@ -149,6 +150,8 @@ pub(super) struct RetainedAhead {
     pub subscription: SubscriptionRecord,
     /// The last topic sent.
     pub after: Option<Topic>,
+    /// Which of them; none: all that the session takes.
+    pub only: Option<Takes>,
 }
 
 impl Inflight {

@@ -141,7 +141,7 @@ impl Broker {
         };
         // No retained messages for shared subscriptions (MQTT 5.0, section 4.8.2).
         if wants_retained && checked.share_name().is_none() {
-            let ahead = RetainedAhead { filter, subscription: record, after: None };
+            let ahead = RetainedAhead { filter, subscription: record, after: None, only: None };
             let waiting = &mut self.sessions[key as usize].retained_ahead;
             waiting.retain(|a| a.filter != ahead.filter);
             waiting.push_back(ahead);

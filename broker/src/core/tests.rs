@@ -9,6 +9,7 @@ mod crash;
 mod elision;
 mod expiry;
 mod flows;
+mod interest;
 mod limits;
 mod live;
 mod long_queue;

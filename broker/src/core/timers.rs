@@ -17,6 +17,7 @@ pub(super) enum Timer {
     SessionExpiry(SessionId),
     QueueAge(SessionId),
     RetainedExpiry(Topic),
+    Interest,
     Sys,
 }
 

@@ -183,6 +183,48 @@ impl Topics {
         self.generation += 1;
     }
 
+    /// Which change of subscriptions was the last.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether a session takes a topic that its subscriptions match.
+    pub(super) fn takes(&self, session: SessionKey, topic: &str) -> bool {
+        let mut narrowed = self.narrowed.iter().filter(|(narrowed, _)| *narrowed == session);
+        narrowed.all(|(_, takes)| (takes.0)(topic))
+    }
+
+    /// All filters that somebody else than this session has subscribed to, but those of `$SYS`; none:
+    /// there are more than `max`.
+    pub(super) fn filters_but_of(&self, session: SessionKey, max: usize) -> Option<Vec<String>> {
+        let is_other =
+            |s: &Subscriber| !matches!(s, Subscriber::Session(key, _) if *key == session);
+        let mut filters = Vec::new();
+        for (node, _) in self.nodes.iter().filter(|(_, n)| n.subscribers.iter().any(is_other)) {
+            let filter = self.filter_of(node as u32);
+            if filter.starts_with("$SYS/") {
+                continue;
+            }
+            if filters.len() == max {
+                return None;
+            }
+            filters.push(filter);
+        }
+        filters.sort_unstable();
+        Some(filters)
+    }
+
+    fn filter_of(&self, mut node: u32) -> String {
+        let mut levels = Vec::new();
+        while node != ROOT {
+            let n = &self.nodes[node as usize];
+            levels.push(&*self.levels.names[n.level as usize].0);
+            node = n.parent;
+        }
+        levels.reverse();
+        levels.join("/")
+    }
+
     /// The topic as it is shared among messages, and everyone who is to get it.
     pub(super) fn matches(&mut self, topic: &str) -> (Topic, Arc<Matches>) {
         if let Some((name, cached)) = self.cache.get_key_value(topic)

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use outpost_bridge::connect::{BoxedStream, Connecting, Connector};
+use outpost_bridge::connect::{BoxedStream, Connecting, Connector, TopicTest};
 
 use super::connection::linger;
 use super::handshake::{Caller, Door, shake_hands};
 use super::stream::Stream;
 use crate::auth::ListenerAuth;
+use crate::core::Takes;
 
 /// Bytes that may be on their way in each direction.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -16,11 +17,20 @@ const PIPE_BYTES: usize = 64 * 1024;
 /// Connects a part of this program to the core.
 pub(crate) struct LocalConnector {
     pub(crate) door: Arc<Door>,
+    /// As the configuration has it.
+    pub(crate) client_id: String,
     /// For the log, such as `bridge central`.
     pub(crate) name: Box<str>,
 }
 
 impl Connector for LocalConnector {
+    fn narrow(&mut self, takes: TopicTest, newly: TopicTest) {
+        self.door.shared.enter(None, |core| {
+            core.broker.narrow_internal_session(&self.client_id, Some(Takes(takes)));
+            core.broker.renew_internal_retained(core.now, &self.client_id, Takes(newly));
+        });
+    }
+
     fn connect(&mut self) -> Connecting<'_> {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
         let door = self.door.clone();

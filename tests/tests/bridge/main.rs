@@ -8,6 +8,7 @@ mod control;
 mod floods;
 mod foreign_bridge;
 mod foreign_remotes;
+mod interest;
 mod reload;
 mod remote_errors;
 mod remote_limits;
