@@ -230,6 +230,53 @@ fn first_packet_len(bytes: &[u8]) -> usize {
     (header + remaining).min(bytes.len())
 }
 
+/// Reads a stream of these bytes, which come in pieces of up to so many, as a server does, to its end or
+/// to an error. What the fuzz target checks, and tests with it.
+///
+/// # Panics
+/// Where a bound of this module does not hold.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn hostile(bytes: &[u8], piece_bytes: usize) {
+    /// What one block stands for, and a block has three bytes or more.
+    const BLOCK_BYTES_MAX: usize = 1 << 17;
+    let mut server = Compressed::for_server(Pieces { left: bytes, piece_bytes }, Vec::new());
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let (mut total, mut chunk) = (0, vec![0; 4096]);
+    loop {
+        let mut read = ReadBuf::new(&mut chunk);
+        match Pin::new(&mut server).poll_read(&mut cx, &mut read) {
+            Poll::Ready(Ok(())) if read.filled().is_empty() => return,
+            Poll::Ready(Ok(())) => total += read.filled().len(),
+            Poll::Ready(Err(_)) => return,
+            Poll::Pending => panic!("more can be read at any time"),
+        }
+        assert!(total <= bytes.len() * BLOCK_BYTES_MAX, "{total} of {}", bytes.len());
+        assert!(server.input.capacity() <= 4 * INPUT_BYTES, "{}", server.input.capacity());
+    }
+}
+
+/// A stream that brings a piece at a time.
+#[cfg(any(test, feature = "fuzzing"))]
+struct Pieces<'b> {
+    left: &'b [u8],
+    piece_bytes: usize,
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl AsyncRead for Pieces<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let len = self.piece_bytes.max(1).min(self.left.len()).min(buffer.remaining());
+        let (piece, left) = self.left.split_at(len);
+        buffer.put_slice(piece);
+        self.left = left;
+        Poll::Ready(Ok(()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -374,25 +421,6 @@ mod tests {
         }
     }
 
-    /// Reads to the end, and no more than is possible of so few bytes.
-    fn read_all(bytes: Vec<u8>) -> io::Result<usize> {
-        const BLOCK_BYTES_MAX: usize = 1 << 17;
-        let most = bytes.len() * BLOCK_BYTES_MAX;
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        runtime.block_on(async {
-            let mut server = Compressed::for_server(tokio::io::empty(), bytes);
-            let (mut total, mut chunk) = (0, vec![0; 1 << 16]);
-            loop {
-                let read = server.read(&mut chunk).await?;
-                total += read;
-                assert!(total <= most);
-                if read == 0 {
-                    return Ok(total);
-                }
-            }
-        })
-    }
-
     fn compressed(text: &[u8]) -> Vec<u8> {
         let mut client = Compressed::new((), Vec::new(), DEFAULT_LEVEL);
         client.encode(text).unwrap();
@@ -400,16 +428,33 @@ mod tests {
         client.output
     }
 
+    /// The corpus of the fuzz target `compressed`: a byte for the size of the pieces, then the stream.
+    #[test]
+    fn the_corpus_is_read_within_bounds() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/compressed");
+        let files = std::fs::read_dir(folder).expect("the corpus is committed");
+        let mut count = 0;
+        for file in files {
+            let data =
+                std::fs::read(file.expect("it can be listed").path()).expect("it can be read");
+            let (piece, bytes) = data.split_first().expect("it is not empty");
+            hostile(bytes, usize::from(*piece));
+            count += 1;
+        }
+        assert!(count > 0);
+    }
+
     proptest! {
         /// What is no zstd, or is none behind its first bytes, comes to an end.
         #[test]
         fn hostile_bytes_end_in_an_error_or_an_end(
             is_begun in any::<bool>(),
+            piece in 1..64_usize,
             tail in prop::collection::vec(any::<u8>(), 0..200),
         ) {
             let mut bytes = if is_begun { compressed(b"plant/boiler/1") } else { Vec::new() };
             bytes.extend(tail);
-            let _ = read_all(bytes);
+            hostile(&bytes, piece);
         }
 
         /// Likewise where single bytes are changed on their way.
@@ -419,7 +464,7 @@ mod tests {
             let mut bytes = compressed(text.as_bytes());
             let at = at.index(bytes.len());
             bytes[at] = to;
-            let _ = read_all(bytes);
+            hostile(&bytes, 1000);
         }
 
         /// Whatever is written and however it is cut into writes and flushes.
