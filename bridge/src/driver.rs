@@ -228,6 +228,7 @@ impl Driver {
         if remote_peer.peering.is_some_and(|peering| peering.features.zstd) {
             remote_end = remote_end.compress(self.config.compression_level);
         }
+        self.expect_interest(&remote_peer, local);
         let request = self.local_request(Some(&remote_peer));
         let (local_end, mut local_peer) = self.open_end(Side::Local, local, &request).await?;
         local_peer.session_present &= !self.local_is_new;
@@ -498,6 +499,15 @@ impl Driver {
                 self.handle_interest(interest, local);
             }
             self.handle_notice(&notice);
+        }
+    }
+
+    /// What a remote broker wanted before says nothing of one in its place that does not tell.
+    fn expect_interest(&mut self, remote: &Peer, local: &mut dyn Connector) {
+        let tells = remote.peering.is_some_and(|peering| peering.features.interest);
+        let is_narrow = self.interest.as_deref().is_some_and(|i| *i != Interest::Everything);
+        if is_narrow && !tells {
+            self.handle_interest(&Arc::new(Interest::Everything), local);
         }
     }
 

@@ -203,7 +203,8 @@ impl Bridges {
             if pauses {
                 let ways = ways(&config).map_err(|error| error.to_string())?;
                 info!(bridge = name, "resumed by the operator");
-                self.launch(config, ways, status);
+                // Its session as at the start: what the remote broker wanted has to be told anew.
+                self.begin((config, ways), status);
             }
         }
         Ok(())

@@ -163,7 +163,11 @@ impl Bridges {
     }
 
     /// Its session first, then its task.
-    fn begin(self: &Arc<Self>, (config, ways): (BridgeConfig, Ways), status: Arc<BridgeStatus>) {
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        (config, ways): (BridgeConfig, Ways),
+        status: Arc<BridgeStatus>,
+    ) {
         self.prepare(&config);
         self.launch(config, ways, status);
     }

@@ -3,15 +3,19 @@
 use std::net::SocketAddr;
 
 use outpost_protocol::{Connect, Properties, Property, Publish, QoS};
-use outpost_tests::{Broker, RawClient, message, v5};
+use outpost_tests::{Broker, FakeRemote, RawClient, message, v5};
 
 use crate::control::{bridge, centre, port, status, wait_for};
 
 fn gateway(central: SocketAddr) -> Broker {
+    gateway_with(central, "")
+}
+
+fn gateway_with(central: SocketAddr, more: &str) -> Broker {
     Broker::with_config(&format!(
         "[sys]\ninterval_s = 1\n\
          [[bridge]]\nname = \"up\"\naddress = \"{central}\"\ninterest = true\n\
-         reconnect_min_ms = 50\nreconnect_max_ms = 200\n\
+         reconnect_min_ms = 50\nreconnect_max_ms = 200\n{more}\
          [[bridge.topic]]\nfilter = \"t/#\"\ndirection = \"out\"\nremote_prefix = \"far/\"\n"
     ))
 }
@@ -60,6 +64,7 @@ fn what_nobody_wants_does_not_wait_and_is_not_sent() {
     assert_eq!((&*state.topic, state.payload.as_slice()), ("far/t/1/state", &b"on"[..]));
     publish(&mut sensor, "t/1/other", "now");
     assert_eq!(late.take().payload, b"now");
+    drained(&gateway);
     assert_eq!(status(&gateway)["out"]["forwarded"], 4);
 
     // Who is away and has a session wants what it wanted.
@@ -77,6 +82,36 @@ fn what_nobody_wants_does_not_wait_and_is_not_sent() {
     assert_eq!(status(&gateway)["backlog"]["messages"], 1);
     assert_eq!(bridge(&gateway, &["resume", "up"]).code, Some(0));
     assert_eq!(reader.take().payload, b"4");
+}
+
+/// What one remote broker did not want is not kept from another in its place, which has no words for it.
+#[test]
+fn a_broker_of_another_make_in_its_place_gets_everything() {
+    if Broker::is_external() {
+        return;
+    }
+    let other = FakeRemote::start(|caller| {
+        caller.welcome(&[])?;
+        caller.serve(|packet, answer| answer.politely(packet))
+    });
+    let address = port();
+    let central = centre(address);
+    let gateway =
+        gateway_with(address, &format!("fallback_addresses = [\"{}\"]\n", other.address()));
+    let mut sensor = gateway.connect(&v5("sensor"));
+    wait_for(&gateway, |s| s["state"] == "connected");
+    retain(&mut sensor, "t/state", "on");
+    publish(&mut sensor, "t/1", "unwanted");
+    drained(&gateway);
+    assert_eq!(status(&gateway)["out"]["forwarded"], 0);
+    drop(central);
+    wait_for(&gateway, |s| {
+        s["state"] == "connected" && s["address"] == other.address().to_string()
+    });
+    wait_for(&gateway, |s| s["out"]["forwarded"].as_u64() >= Some(1));
+    let retained = status(&gateway)["out"]["forwarded"].as_u64();
+    publish(&mut sensor, "t/1", "wanted");
+    wait_for(&gateway, |s| s["out"]["forwarded"].as_u64() > retained);
 }
 
 /// A remote broker that was not asked, or is of another make, gets everything.
