@@ -306,6 +306,16 @@ fn bridges() {
         errors(&BRIDGE.repeat(2)),
         "gateway.toml:8: bridge.name = \"central\": is the name of the bridge on line 1 already"
     );
+    let other = BRIDGE.replace("\"central\"", "\"other\"\nclient_id = \"outpost-central\"");
+    assert_eq!(
+        errors(&format!("{BRIDGE}{other}")),
+        "gateway.toml:9: bridge.client_id: \"outpost-central\" is that of bridge central already: at the \
+         local broker they would be one session"
+    );
+    let class = "class = [{ name = \"a\" }]\n[[bridge.topic]]\nclass = \"a\"";
+    let classes = BRIDGE.replace("[[bridge.topic]]", class);
+    let other = other.replace("outpost-central", "outpost-central.a");
+    assert!(errors(&format!("{classes}{other}")).contains("is that of bridge central already"));
     let with = |line: &str| {
         errors(&BRIDGE.replace("[[bridge.topic]]", &format!("{line}\n[[bridge.topic]]")))
     };

@@ -335,6 +335,7 @@ impl Check<'_, '_> {
         local: Option<&LocalConfig>,
     ) -> Vec<BridgeConfig> {
         let mut lines: BTreeMap<String, usize> = BTreeMap::new();
+        let mut sessions: BTreeMap<String, String> = BTreeMap::new();
         let mut bridges = Vec::new();
         for FileTable { table, mut config } in files {
             if let Err(invalid) = config.validate() {
@@ -350,6 +351,18 @@ impl Check<'_, '_> {
                 let span = locate(&table, "name");
                 let problem = format!("is the name of the bridge on line {first} already");
                 self.report.value("bridge.name", span, problem);
+            }
+            for link in config.links() {
+                let client_id = link.client_id();
+                let other = sessions.insert(client_id.clone(), config.name.clone());
+                if let Some(other) = other.filter(|other| *other != config.name) {
+                    let span = locate(&table, "client_id");
+                    let problem = format!(
+                        "\"{client_id}\" is that of bridge {other} already: at the local broker they would \
+                         be one session"
+                    );
+                    self.report.key("bridge.client_id", span, problem);
+                }
             }
             self.resolve_paths(&mut config.tls);
             config.local = local.cloned();
