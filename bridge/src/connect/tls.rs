@@ -147,9 +147,13 @@ fn client_config(config: &TlsConfig, texts: &Texts) -> Result<ClientConfig, Stri
         Some(((cert_file, cert), (key_file, key))) => {
             let key = PrivateKeyDer::from_pem_slice(key.as_ref()?)
                 .map_err(|error| format!("{key_file}: {error}"))?;
-            builder
-                .with_client_auth_cert(certificates(cert_file, cert)?, key)
-                .map_err(|error| format!("{cert_file} and {key_file}: {error}"))?
+            let words = |error| match error {
+                TlsError::InconsistentKeys(_) => format!(
+                    "{key_file}: is not the private key of the first certificate in {cert_file}"
+                ),
+                other => format!("{cert_file} and {key_file}: {other}"),
+            };
+            builder.with_client_auth_cert(certificates(cert_file, cert)?, key).map_err(words)?
         }
         None => builder.with_no_client_auth(),
     };

@@ -8,6 +8,7 @@ use outpost_bridge::config::{BridgeConfig, Direction, LocalConfig, TlsConfig};
 
 use super::output::{Failure, Output};
 use crate::auth::Authenticator;
+use crate::bridges;
 use crate::config::{Config, ConfigErrors, Listener, Overrides};
 use crate::tls;
 
@@ -59,6 +60,10 @@ fn in_files(config: &Config) -> Vec<String> {
             note(format!("bridge {}", bridge.name), result);
         }
     }
+    if errors.is_empty() {
+        // Each can be read, and what they are together may still be wrong.
+        errors.extend(bridges::prepared(&config.bridges).err().map(|error| error.to_string()));
+    }
     errors
 }
 
@@ -88,15 +93,26 @@ fn summarise(file: &Path, config: &Config, output: &mut Output<'_>) -> Result<()
         }
     }
     for bridge in &config.bridges {
-        let BridgeConfig { name, address, tls, .. } = bridge;
-        let (transport, topics) = (transport(tls.as_ref()), describe_topics(bridge));
-        writeln!(output.out, "  bridge {name} to {address}: {transport}, {topics}")?;
+        let (name, address) = (&bridge.name, &bridge.address);
+        let (way, topics) = (describe_way(bridge), describe_topics(bridge));
+        writeln!(output.out, "  bridge {name} to {address}: {way}, {topics}")?;
     }
     Ok(())
 }
 
 fn transport(tls: Option<&TlsConfig>) -> &'static str {
     if tls.is_some() { "TLS" } else { "plain TCP" }
+}
+
+fn describe_way(bridge: &BridgeConfig) -> String {
+    let mut way = transport(bridge.tls.as_ref()).to_owned();
+    if bridge.websocket.is_some() {
+        way.push_str(", WebSocket");
+    }
+    if let Some(proxy) = &bridge.proxy {
+        way.push_str(&format!(", by the proxy {}", proxy.address));
+    }
+    way
 }
 
 fn summarise_broker(config: &Config, output: &mut Output<'_>) -> Result<(), Failure> {
@@ -293,6 +309,37 @@ mod tests {
         let warning = "local: without tls its password crosses the network in clear text";
         assert_eq!(err, format!("outpost: warning: DIR/gateway.toml: {warning}\n"));
         assert_eq!(code, 0);
+    }
+
+    #[test]
+    fn the_whole_way_to_a_remote_broker_is_told_and_checked() {
+        let files = Files::new(
+            r#"
+            [[bridge]]
+            name = "hq"
+            address = "hq.example:443"
+            websocket = {}
+            proxy = { address = "proxy.example:3128" }
+            tls = { ca_file = "c.pem", cert_file = "c.pem", key_file = "c.key" }
+            topic = [{ filter = "t/#", direction = "out" }]
+            "#,
+        );
+        let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let certificate =
+            CertificateParams::new(vec!["hq".into()]).unwrap().self_signed(&key).unwrap();
+        files.write("c.pem", &certificate.pem());
+        files.write("c.key", &key.serialize_pem());
+        let (out, err, _) = files.check();
+        let line = "  bridge hq to hq.example:443: TLS, WebSocket, by the proxy proxy.example:3128, t/# out\n";
+        assert!(out.ends_with(line), "{out}{err}");
+        files.write("c.key", &other.serialize_pem());
+        let (_, err, code) = files.check();
+        assert_eq!(
+            err,
+            "outpost: bridge hq: TLS failed: DIR/c.key: is not the private key of the first certificate \
+             in DIR/c.pem\n"
+        );
+        assert_eq!(code, 2);
     }
 
     #[test]
