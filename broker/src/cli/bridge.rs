@@ -131,6 +131,9 @@ pub(super) fn execute(arguments: Arguments, output: &mut Output<'_>) -> Result<(
         }
         Command::Reload => {
             let lines: Vec<String> = socket.ask(&Request::Reload {})?;
+            if lines.is_empty() {
+                writeln!(output.out, "nothing has changed")?;
+            }
             for line in lines {
                 writeln!(output.out, "{line}")?;
             }

@@ -348,7 +348,7 @@ fn the_operator_sees_and_steers_it() {
     let mut alone = Alone::between(&local, "5", &remote, "5");
     alone.wait_until_connected();
     let shown = alone.command(&["status"]);
-    assert!(shown.text().contains(&format!("local       {}", local.address())), "{shown:?}");
+    assert!(shown.text().contains(&format!("local         {}", local.address())), "{shown:?}");
     let explained = alone.command(&["explain", "out/7", "--from", "local"]);
     assert!(explained.text().contains("\"far/out/7\""), "{explained:?}");
     assert_eq!(alone.command(&["pause", "up"]).text(), "up: paused\n");

@@ -18,14 +18,14 @@ pub(super) fn status(
     }
     for report in reports {
         for (name, value) in lines(report) {
-            writeln!(output.out, "{name:<14}{value}")?;
+            writeln!(output.out, "{name:<16}{value}")?;
         }
     }
     Ok(())
 }
 
 fn lines(report: &Report) -> Vec<(&'static str, String)> {
-    let mut state = format!("{} for {}", report.state, duration(report.state_s));
+    let mut state = format!("{} for {}", report.state.replace('_', " "), duration(report.state_s));
     if let Some(s) = report.next_attempt_s {
         state.push_str(&format!(", next attempt in {}", duration(s)));
     }
