@@ -168,6 +168,8 @@ pub struct SubscriptionRecord {
     /// It is that of a bridge: what is retained is kept for it whatever its QoS, so that both ends
     /// come to have the same, deletions included.
     pub keeps_retained: bool,
+    /// What is retained on its topics is still to be sent, or some of it.
+    pub owes_retained: bool,
 }
 
 /// Takes what a store holds at the start, in this order: sessions, subscriptions, retained messages,

@@ -300,7 +300,8 @@ impl Broker {
             }
             let (_, filter) = super::route::split_share(&ahead.filter);
             let Some(message) = self.retained.next_match(filter, ahead.after.as_ref()) else {
-                self.sessions[key as usize].retained_ahead.pop_front();
+                let sent = self.sessions[key as usize].retained_ahead.pop_front();
+                self.note_retained_sent(now, key, sent.map(|ahead| ahead.filter));
                 continue;
             };
             let (message, subscription) = (message.clone(), ahead.subscription);
@@ -315,6 +316,17 @@ impl Broker {
             if is_wanted && !message.is_expired(now) {
                 self.send_retained(now, key, &message, subscription);
             }
+        }
+    }
+
+    /// What is left of it, if anything, waits in the queue: a restart need not begin anew.
+    fn note_retained_sent(&mut self, now: Instant, key: SessionKey, filter: Option<Arc<str>>) {
+        let session = &mut self.sessions[key as usize];
+        let Some(filter) = filter else { return };
+        let Some(record) = session.subscriptions.get_mut(&filter) else { return };
+        if std::mem::take(&mut record.owes_retained) {
+            self.pending.put_subscription(session.id, filter, Some(*record));
+            self.pending.lazy(now);
         }
     }
 

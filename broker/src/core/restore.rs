@@ -18,7 +18,7 @@ use super::change::{
 use super::durability::Durability;
 use super::ledger::Entry;
 use super::message::Message;
-use super::session::Session;
+use super::session::{RetainedAhead, Session};
 use super::time::Instant;
 use super::timers::Timer;
 use super::topics::SessionKey;
@@ -68,7 +68,17 @@ impl Restore for Restoring<'_> {
 
     fn subscription(&mut self, id: SessionId, filter: Arc<str>, record: SubscriptionRecord) {
         let Some(Restored { key, .. }) = self.records.get(&id) else { return };
-        self.broker.sessions[*key as usize].subscriptions.insert(filter.clone(), record);
+        let session = &mut self.broker.sessions[*key as usize];
+        session.subscriptions.insert(filter.clone(), record);
+        if record.owes_retained {
+            let ahead = RetainedAhead {
+                filter: filter.clone(),
+                subscription: record,
+                after: None,
+                only: None,
+            };
+            session.retained_ahead.push_back(ahead);
+        }
         if !self.broker.has_bug(Bug::ForgottenRoute) {
             self.broker.add_route(*key, &filter, record);
         }

@@ -114,33 +114,39 @@ impl Broker {
             return ReasonCode::TopicFilterInvalid;
         }
         let qos = wanted.options.qos.min(limits.maximum_qos);
-        let record = SubscriptionRecord {
+        let mut record = SubscriptionRecord {
             qos,
             no_local: wanted.options.no_local,
             retain_as_published: wanted.options.retain_as_published,
             retain_handling: wanted.options.retain_handling,
             subscription_id,
             keeps_retained,
+            owes_retained: false,
         };
         let session = &mut self.sessions[key as usize];
-        let is_known = session.subscriptions.contains_key(wanted.filter);
+        let known = session.subscriptions.get(wanted.filter);
+        let (is_known, owed) = (known.is_some(), known.is_some_and(|known| known.owes_retained));
         if !is_known && session.subscriptions.len() >= limits.subscriptions_per_session_max as usize
         {
             return ReasonCode::QuotaExceeded;
         }
-        let filter: Arc<str> = wanted.filter.into();
-        session.subscriptions.insert(filter.clone(), record);
-        if session.is_durable() {
-            self.pending.put_subscription(session.id, filter.clone(), Some(record));
-        }
-        self.add_route(key, &filter, record);
         let wants_retained = match record.retain_handling {
             RetainHandling::SendAtSubscribe => true,
             RetainHandling::SendAtSubscribeIfNew => !is_known, // [MQTT-3.3.1-10]
             RetainHandling::DoNotSend => false,
         };
         // No retained messages for shared subscriptions (MQTT 5.0, section 4.8.2).
-        if wants_retained && checked.share_name().is_none() {
+        let wants_retained = wants_retained && checked.share_name().is_none();
+        let filter: Arc<str> = wanted.filter.into();
+        // Where there are none, a restart has nothing to go on with.
+        let has_some = || self.retained.next_match(&filter, None).is_some();
+        record.owes_retained = session.is_durable() && (owed || wants_retained && has_some());
+        session.subscriptions.insert(filter.clone(), record);
+        if session.is_durable() {
+            self.pending.put_subscription(session.id, filter.clone(), Some(record));
+        }
+        self.add_route(key, &filter, record);
+        if wants_retained {
             let ahead = RetainedAhead { filter, subscription: record, after: None, only: None };
             let waiting = &mut self.sessions[key as usize].retained_ahead;
             waiting.retain(|a| a.filter != ahead.filter);

@@ -238,6 +238,7 @@ impl Topics {
             let is_left_out = |found: &Match| found.session == *session && !(takes.0)(topic);
             matches.sessions.retain(|found| !is_left_out(found));
         }
+        matches.bridges = matches.sessions.iter().filter(|found| found.keeps_retained).count();
         let matches = Arc::new(matches);
         let name = self.forget(topic).unwrap_or_else(|| Topic::from(topic));
         let bytes = cached_bytes(&name, &matches);
@@ -383,7 +384,6 @@ fn gather_all(found: &[Subscriber]) -> Matches {
     for same in single.chunk_by(|a, b| a.0 == b.0) {
         matches.sessions.extend(gather(same[0].0, same.iter().map(|(_, record)| *record)));
     }
-    matches.bridges = matches.sessions.iter().filter(|found| found.keeps_retained).count();
     matches
 }
 
@@ -449,6 +449,7 @@ mod tests {
             retain_handling: RetainHandling::SendAtSubscribe,
             subscription_id,
             keeps_retained: false,
+            owes_retained: false,
         }
     }
 

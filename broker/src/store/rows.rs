@@ -39,6 +39,7 @@ const RETAIN_AS_PUBLISHED_BIT: u8 = 0b0000_1000;
 const RETAIN_HANDLING_SHIFT: u8 = 4;
 /// Not of MQTT.
 const KEEPS_RETAINED_BIT: u8 = 0b0100_0000;
+const OWES_RETAINED_BIT: u8 = 0b1000_0000;
 
 /// The largest subscription identifier, a variable byte integer of four bytes.
 const SUBSCRIPTION_ID_MAX: u32 = 268_435_455;
@@ -291,7 +292,7 @@ fn message_flags(qos: QoS, retain: bool) -> u8 {
     u8::from(qos) | if retain { RETAIN_BIT } else { 0 }
 }
 
-/// The options byte of SUBSCRIBE [MQTT-3.8.3.1], and a bit of our own.
+/// The options byte of SUBSCRIBE [MQTT-3.8.3.1], and two bits of our own.
 fn subscription_options(record: &SubscriptionRecord) -> u8 {
     let retain_handling = match record.retain_handling {
         RetainHandling::SendAtSubscribe => 0,
@@ -303,6 +304,7 @@ fn subscription_options(record: &SubscriptionRecord) -> u8 {
         | if record.retain_as_published { RETAIN_AS_PUBLISHED_BIT } else { 0 }
         | retain_handling << RETAIN_HANDLING_SHIFT
         | if record.keeps_retained { KEEPS_RETAINED_BIT } else { 0 }
+        | if record.owes_retained { OWES_RETAINED_BIT } else { 0 }
 }
 
 // ---- reading
@@ -414,7 +416,8 @@ pub(super) fn decode_session(bytes: &[u8], interner: &mut Interner) -> Checked<S
 pub(super) fn decode_subscription(bytes: &[u8]) -> Checked<SubscriptionRecord> {
     let row: SubscriptionRow = decode_owned(SUBSCRIPTION_VERSION, bytes)?;
     row.subscription_id.map_or(Ok(()), check_subscription_id)?;
-    let retain_handling = match (row.options & !KEEPS_RETAINED_BIT) >> RETAIN_HANDLING_SHIFT {
+    let own_bits = KEEPS_RETAINED_BIT | OWES_RETAINED_BIT;
+    let retain_handling = match (row.options & !own_bits) >> RETAIN_HANDLING_SHIFT {
         0 => RetainHandling::SendAtSubscribe,
         1 => RetainHandling::SendAtSubscribeIfNew,
         2 => RetainHandling::DoNotSend,
@@ -427,6 +430,7 @@ pub(super) fn decode_subscription(bytes: &[u8]) -> Checked<SubscriptionRecord> {
         retain_handling,
         subscription_id: row.subscription_id,
         keeps_retained: row.options & KEEPS_RETAINED_BIT != 0,
+        owes_retained: row.options & OWES_RETAINED_BIT != 0,
     })
 }
 

@@ -1,10 +1,10 @@
 //! Retained messages [MQTT-3.3.1-5] to [MQTT-3.3.1-13].
 
 use outpost_protocol::{
-    Packet, Properties, Property, Publish, ReasonCode, RetainHandling, SubscriptionOptions,
+    Connect, Packet, Properties, Property, Publish, ReasonCode, RetainHandling, SubscriptionOptions,
 };
 
-use super::bed::{Bed, Got, QOS_0, QOS_1, QOS_2, publish};
+use super::bed::{Bed, Got, QOS_0, QOS_1, QOS_2, publish, v5};
 use crate::core::limits::Limits;
 
 fn options(retain_handling: RetainHandling) -> SubscriptionOptions {
@@ -195,5 +195,49 @@ fn a_full_table_refuses_new_topics_and_takes_new_values() {
         bed.send(publisher, &Packet::Publish(one));
         bed.commit();
         assert_eq!(bed.got(publisher), [Got::PubAck(id, expected)], "{topic} {payload}");
+    }
+}
+
+/// A client that took some of what is retained, and a power cut: the rest comes, and what was taken comes
+/// perhaps again, whether the client subscribes anew or not.
+#[test]
+fn a_crash_in_the_middle_of_them_forgets_none() {
+    for subscribes in [false, true] {
+        let mut bed = Bed::new();
+        let publisher = bed.fleeting("p");
+        let topics: Vec<String> = (0..300).map(|number| format!("t/{number:03}")).collect();
+        for topic in &topics {
+            let publish = Publish { retain: true, ..publish(topic, QOS_1, 7, topic) };
+            bed.send(publisher, &Packet::Publish(publish));
+            bed.commit();
+        }
+        let list = [Property::SessionExpiryInterval(1000), Property::ReceiveMaximum(20)];
+        let id = bed.accepted(&Connect { properties: Properties::list(&list), ..v5("s") });
+        let if_new = options(RetainHandling::SendAtSubscribeIfNew);
+        bed.subscribe_with(id, "t/#", if_new, Properties::EMPTY);
+        bed.commit();
+        let first = bed.messages(id);
+        assert!((1..300).contains(&first.len()), "{}", first.len());
+        for message in &first {
+            bed.puback(id, message.packet_id);
+        }
+        bed.pass_ms(2_000);
+        bed.commit();
+        bed.crash();
+        let id = bed.back("s");
+        if subscribes {
+            bed.subscribe_with(id, "t/#", if_new, Properties::EMPTY);
+            bed.commit();
+        }
+        let mut got: Vec<String> = first.into_iter().map(|message| message.payload).collect();
+        got.extend(bed.drain(id));
+        got.sort();
+        got.dedup();
+        assert_eq!(got, topics);
+        bed.commit();
+        // All have been sent: it is not begun once more.
+        bed.crash();
+        let id = bed.back("s");
+        assert!(bed.messages(id).is_empty());
     }
 }

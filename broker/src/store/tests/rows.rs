@@ -110,6 +110,7 @@ fn a_subscription_row_has_the_documented_bytes() {
         retain_handling: RetainHandling::DoNotSend,
         subscription_id: Some(3),
         keeps_retained: false,
+        owes_retained: false,
     };
     let mut row = Vec::new();
     rows::encode_subscription("a/#", &record, &mut row).unwrap();
@@ -255,7 +256,7 @@ fn values_that_must_not_be_are_refused_both_ways() {
     let broken_properties = [1, 0, 0, 1, 0xff, 0];
     let refused = rows::decode_retained("a", &broken_properties, &mut interner);
     assert!(matches!(refused, Err(RowFault::Value(_))), "{refused:?}");
-    for options in [0b11, 0b11_0000, 0b1000_0000, 0b1111_0000] {
+    for options in [0b11, 0b11_0000, 0b1011_0000, 0b1111_0000] {
         let refused = rows::decode_subscription(&[1, options, 0]);
         assert!(matches!(refused, Err(RowFault::Value(_))), "{refused:?}");
     }

@@ -244,13 +244,15 @@ fn will(rng: &mut Rng) -> WillRecord {
 }
 
 pub(super) fn subscription(rng: &mut Rng) -> SubscriptionRecord {
+    let (qos, own) = (rng.pick(&QOS), rng.below(4));
     SubscriptionRecord {
-        qos: rng.pick(&QOS),
+        qos,
         no_local: rng.one_in(2),
         retain_as_published: rng.one_in(2),
         retain_handling: rng.pick(&RETAIN_HANDLING),
         subscription_id: rng.maybe(subscription_id),
-        keeps_retained: rng.one_in(4),
+        keeps_retained: own & 1 != 0,
+        owes_retained: own & 2 != 0,
     }
 }
 

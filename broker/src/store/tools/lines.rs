@@ -87,6 +87,8 @@ pub(super) struct SubscriptionLine<'a> {
     subscription_id: Option<u32>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     keeps_retained: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    owes_retained: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -156,6 +158,7 @@ pub(super) fn line(record: &Record) -> Line<'_> {
             },
             subscription_id: record.subscription_id,
             keeps_retained: record.keeps_retained,
+            owes_retained: record.owes_retained,
         }),
         Record::Retained(message) => Line::Retained(message_line(message)),
         Record::Origin(node, record) => {
@@ -239,6 +242,7 @@ pub(super) fn record(line: Line<'_>) -> Result<Option<Record>, String> {
                 retain_handling,
                 subscription_id: line.subscription_id,
                 keeps_retained: line.keeps_retained,
+                owes_retained: line.owes_retained,
             };
             Record::Subscription(SessionId(line.session), Arc::from(&*line.filter), record)
         }
