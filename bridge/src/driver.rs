@@ -55,21 +55,29 @@ const HELD_S: u32 = 3;
 /// The status shows no more problems of one link than this.
 const PROBLEMS_MAX: usize = 16;
 
-/// Runs a bridge until `shutdown`. `config` is valid (see [`BridgeConfig::validate`]). `local` makes
-/// connections to the broker at home and `remote` to the other one (see
-/// [`crate::connect::remote_connector`]); both are asked anew for each link. `seed` draws the
-/// variation of the waits. `turns` is shared by the links of one bridge. Nothing here ends the bridge but `shutdown`: it then says DISCONNECT on
-/// both sides, within a second.
-pub async fn run(
-    config: BridgeConfig,
-    mut local: Box<dyn Connector>,
-    mut remote: Box<dyn Connector>,
-    status: Arc<BridgeStatus>,
-    turns: Turns,
-    seed: u64,
-    shutdown: impl Future<Output = ()>,
-) {
-    let mut driver = Driver::new(config, status, seed);
+/// What a bridge, or one link of it, is run with.
+pub struct Setup {
+    /// It is valid (see [`BridgeConfig::validate`]).
+    pub config: BridgeConfig,
+    /// Makes connections to the broker at home, a new one for each link.
+    pub local: Box<dyn Connector>,
+    /// Likewise to the other one (see [`crate::connect::remote_connector`]).
+    pub remote: Box<dyn Connector>,
+    /// What it is doing.
+    pub status: Arc<BridgeStatus>,
+    /// Shared by the links of one bridge.
+    pub turns: Turns,
+    /// Subscriptions that a former configuration made, to be taken back.
+    pub retired: PerSide<Vec<String>>,
+    /// Draws the variation of the waits.
+    pub seed: u64,
+}
+
+/// Runs a bridge until `shutdown`. Nothing here ends it but that: it then says DISCONNECT on both sides,
+/// within a second.
+pub async fn run(setup: Setup, shutdown: impl Future<Output = ()>) {
+    let Setup { config, mut local, mut remote, status, turns, retired, seed } = setup;
+    let mut driver = Driver { retired, ..Driver::new(config, status, seed) };
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
@@ -89,6 +97,27 @@ pub async fn run(
     }
     driver.status.enter(BridgeState::Stopped);
     info!(bridge = driver.name, "bridge stopped");
+}
+
+/// Ends the session of a bridge, which does not run, at one of its brokers, with what waits in it.
+///
+/// # Errors
+/// Why the broker could not be told: it keeps the session.
+pub async fn forget(
+    config: &BridgeConfig,
+    side: Side,
+    connector: &mut dyn Connector,
+) -> Result<(), LinkError> {
+    let status = Arc::new(BridgeStatus::new(config.link_name()));
+    let mut driver = Driver::new(config.clone(), status, 0);
+    let request = match side {
+        Side::Local => driver.local_request(None),
+        Side::Remote => driver.remote_request(),
+    };
+    let request = Request { will_topic: None, ends_session: true, ..request };
+    let (end, _) = driver.open_end(side, connector, &request).await?;
+    prepare::leave(end, request.version).await;
+    Ok(())
 }
 
 /// What lasts from one link to the next. All of it can be lost: it saves time and log lines, with
@@ -119,6 +148,8 @@ struct Driver {
     /// session may be taken for a repetition: the one gap that a bridge without a store has.
     sweep_left: Option<Side>,
     sweeps: u32,
+    /// Subscriptions of a former configuration that are still to be taken back.
+    retired: PerSide<Vec<String>>,
     counts_before: Counts,
     link_up_ms: Option<u64>,
     /// What the remote broker last said it has subscribers for.
@@ -151,6 +182,7 @@ impl Driver {
             awaited: PerSide::default(),
             sweep_left: None,
             sweeps: 0,
+            retired: PerSide::default(),
             link_up_ms: None,
             interest: None,
             logged: None,
@@ -361,6 +393,7 @@ impl Driver {
                 interest: self.config.interest,
             },
             will_topic: self.config.notification_topic(),
+            ends_session: false,
         }
     }
 
@@ -391,6 +424,7 @@ impl Driver {
             topic_alias_max: 0,
             features: Features::default(),
             will_topic: None,
+            ends_session: false,
         }
     }
 
@@ -449,6 +483,7 @@ impl Driver {
             packet_bytes_max: self.config.packet_bytes_max,
             receive_maximum,
             per_s: (self.class.messages_per_s, self.class.bytes_per_s),
+            retired: self.retired.clone(),
         }
     }
 
@@ -535,6 +570,7 @@ impl Driver {
         match notice {
             Notice::Subscribed(side) => {
                 self.subscribed[*side] = true;
+                self.retired[*side].clear();
                 debug!(bridge, "subscribed at the {side}");
                 if std::mem::take(&mut self.awaited[*side]) {
                     self.enter_connected();

@@ -33,17 +33,20 @@ pub struct Request {
     pub features: Features,
     /// The topic that a retained will of `0` goes to.
     pub will_topic: Option<String>,
+    /// The session is not wanted any more, nor what waits in it.
+    pub ends_session: bool,
 }
 
 impl Request {
-    /// Writes CONNECT. The session is to outlive the connection whatever happens.
+    /// Writes CONNECT. The session is to outlive the connection whatever happens, but for
+    /// [`Self::ends_session`].
     ///
     /// # Errors
     /// [`BufferFull`] where a text is longer than MQTT allows.
     pub fn encode<B: Buffer>(&self, out: &mut B) -> Result<(), BufferFull> {
         let peering = Peering { node: None, features: self.features }.to_string();
         let properties = [
-            Property::SessionExpiryInterval(u32::MAX),
+            Property::SessionExpiryInterval(if self.ends_session { 0 } else { u32::MAX }),
             Property::ReceiveMaximum(self.receive_maximum),
             Property::MaximumPacketSize(self.packet_bytes_max),
             Property::TopicAliasMaximum(self.topic_alias_max),
@@ -56,7 +59,7 @@ impl Request {
         let connect = Connect {
             version: self.version,
             bridge: self.bridge_bit,
-            clean_start: false,
+            clean_start: self.ends_session,
             keep_alive_s: self.keep_alive_s,
             properties,
             client_id: &self.client_id,

@@ -39,8 +39,9 @@
 //!
 //! # Limits
 //! - The local broker must not give a message the packet identifier 65535, which SUBSCRIBE uses.
-//! - Subscriptions of rules that were taken out of the configuration stay in the sessions: what they
-//!   bring is acknowledged and counted as unmapped, until `client_id` is changed.
+//! - Subscriptions of rules that were taken out of the configuration are taken back where that happens
+//!   while the bridge runs. Others stay in the sessions: what they bring is acknowledged and counted as
+//!   unmapped, until `client_id` is changed.
 //! - A 3.1.1 broker has no words for "not now", "too large" or "how many at once": it closes the
 //!   connection, and the bridge comes back.
 //! - What a 3.1.1 broker sends beyond the window of the other end waits in memory, up to the bounds of
@@ -80,4 +81,4 @@ pub mod template;
 mod tests;
 pub mod turns;
 
-pub use driver::run;
+pub use driver::{Setup, forget, run};

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use outpost_protocol::{
     ConnAck, Connect, Packet, PacketId, Properties, Property, ProtocolVersion, PubAck, PubComp,
     PubRec, PubRel, Publish, QoS, ReasonCode, ReasonCodes, SubAck, Subscribe, SubscriptionOptions,
-    TopicFilter, decode,
+    TopicFilter, UnsubAck, Unsubscribe, decode,
 };
 
 use crate::output::Output;
@@ -177,6 +177,7 @@ impl Model {
             Packet::PubRel(ack) => self.handle_pub_rel(ack.packet_id, out),
             Packet::PubComp(ack) => self.finish(ack.packet_id, Awaited::Comp),
             Packet::Subscribe(subscribe) => self.handle_subscribe(subscribe, out),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(unsubscribe, out),
             Packet::PingReq => {
                 self.pings += 1;
                 self.put(Packet::PingResp, out);
@@ -335,6 +336,29 @@ impl Model {
         let (packet_id, properties) = (subscribe.packet_id, Properties::EMPTY);
         let reasons = ReasonCodes::List(&reasons);
         self.put(Packet::SubAck(SubAck { packet_id, properties, reasons }), out);
+    }
+
+    fn handle_unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>, out: &mut Output) {
+        let session = self.session.as_mut().expect("connected");
+        let mut reasons = Vec::new();
+        for filter in unsubscribe.filters.iter() {
+            session.filters.remove(filter);
+            reasons.push(ReasonCode::Success);
+        }
+        let (packet_id, properties) = (unsubscribe.packet_id, Properties::EMPTY);
+        let reasons = ReasonCodes::List(&reasons);
+        self.put(Packet::UnsubAck(UnsubAck { packet_id, properties, reasons }), out);
+    }
+
+    /// As if it had been asked for it.
+    pub(crate) fn subscribe(&mut self, filter: &str) {
+        let session = self.session.as_mut().expect("there is one");
+        session.filters.insert(filter.into(), SubscriptionOptions::new(QoS::AtLeastOnce));
+    }
+
+    pub(crate) fn subscribed(&self) -> Vec<&str> {
+        let session = self.session.as_ref().expect("there is one");
+        session.filters.keys().map(|filter| &**filter).collect()
     }
 
     fn put_publish(&self, message: &Message, id: Option<PacketId>, dup: bool, out: &mut Output) {

@@ -87,6 +87,8 @@ pub struct Plan {
     pub receive_maximum: u16,
     /// Messages and bytes a second to the remote broker; 0: as many as there are.
     pub per_s: (u32, u32),
+    /// Subscriptions of a former configuration, to be taken back where anything is subscribed.
+    pub retired: PerSide<Vec<String>>,
 }
 
 /// What happened, in numbers; each by the end that the messages come from.
@@ -212,6 +214,7 @@ impl Relay {
         let Plan { mapping, peers, subscribe, sweep, tells_origin, .. } = plan;
         let Plan { ack_timeout_ms, packet_bytes_max, receive_maximum, .. } = plan;
         let (messages_per_s, bytes_per_s) = plan.per_s;
+        let mut retired = plan.retired;
         let asks = peers.remote.peering.is_some_and(|peering| peering.features.interest);
         let asks_since_ms = asks.then_some(now_ms);
         let watch = |side| Watch::new(side, peers[side].keep_alive_s, ack_timeout_ms, now_ms);
@@ -223,7 +226,9 @@ impl Relay {
             peers,
             flows: PerSide::default(),
             beyond: PerSide::default(),
-            subscribing: PerSide::default(),
+            subscribing: PerSide::from_fn(|side| {
+                Subscribing::new(std::mem::take(&mut retired[side]))
+            }),
             sweep: sweep.map(|side| Sweep::new(side, now_ms)),
             paced: Paced::new(Pace::new(messages_per_s, bytes_per_s), asks_since_ms),
             interest: None,
@@ -266,6 +271,7 @@ impl Relay {
             Packet::PubRec(ack) => self.handle_pub_rec(from, ack, now_ms, out)?,
             Packet::PubRel(ack) => self.handle_pub_rel(from, ack, now_ms, out),
             Packet::PubComp(ack) => self.handle_pub_comp(from, ack, now_ms, out)?,
+            Packet::UnsubAck(ack) => self.handle_unsub_ack(from, ack, now_ms, out)?,
             Packet::SubAck(ack) => self.handle_sub_ack(from, ack, now_ms, out)?,
             Packet::PingResp => self.watches[from].handle_ping_resp(),
             Packet::Disconnect(disconnect) => {

@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use crate::config::{BridgeConfig, ClassConfig, Direction, LocalConfig, MqttVersion, TopicConfig};
 use crate::connect::{Connecting, Connector};
 use crate::model::{Message, Model};
-use crate::run;
 use crate::side::{PerSide, Side};
 use crate::status::{BridgeState, BridgeStatus};
+use crate::{Setup, run};
 use fake::{FakeBroker, numbers, until, without_repetitions};
 
 /// A bridge that runs between two fake brokers.
@@ -33,15 +33,8 @@ impl Bench {
         config.validate().expect("a valid configuration");
         let status = Arc::new(BridgeStatus::new(&config.name));
         let (shutdown, shut_down) = oneshot::channel::<()>();
-        let running = run(
-            config,
-            brokers.local.connector(),
-            brokers.remote.connector(),
-            Arc::clone(&status),
-            Default::default(),
-            1,
-            async move { drop(shut_down.await) },
-        );
+        let setup = setup(config, brokers.local.connector(), brokers.remote.connector(), &status);
+        let running = run(setup, async move { drop(shut_down.await) });
         Self { brokers, status, shutdown, bridge: tokio::spawn(running) }
     }
 
@@ -83,6 +76,16 @@ impl Bench {
         self.bridge.await.expect("it does not panic");
         assert_eq!(self.status.snapshot().state, BridgeState::Stopped);
     }
+}
+
+fn setup(
+    config: BridgeConfig,
+    local: Box<dyn Connector>,
+    remote: Box<dyn Connector>,
+    status: &Arc<BridgeStatus>,
+) -> Setup {
+    let (status, turns, retired) = (status.clone(), Default::default(), Default::default());
+    Setup { config, local, remote, status, turns, retired, seed: 1 }
 }
 
 fn models(remote: ProtocolVersion) -> PerSide<FakeBroker> {
@@ -278,8 +281,7 @@ async fn each_address_has_its_time() {
         let status = Arc::new(BridgeStatus::new("slow"));
         let remote = Box::new(Slow(brokers.remote.connector(), 200));
         let (local, never) = (brokers.local.connector(), std::future::pending());
-        let bridge =
-            tokio::spawn(run(config, local, remote, status.clone(), Default::default(), 1, never));
+        let bridge = tokio::spawn(run(setup(config, local, remote, &status), never));
         let outcome = || status.snapshot().last_error.map(|error| error.what);
         let is_up = || status.snapshot().state == BridgeState::Connected;
         until("tried", || is_up() || outcome().is_some()).await;

@@ -1,13 +1,14 @@
 //! SUBSCRIBE at both ends, while the relay already runs.
 //!
 //! Every connection subscribes anew, because the configuration may have changed; retained messages
-//! come only where the subscription is new, or the other end has a new session. The packet identifier is the highest one, which a broker
-//! that counts up from 1 gives to a message last. One SUBSCRIBE at a time, with a few filters each,
+//! come only where the subscription is new, or the other end has a new session. What a former
+//! configuration subscribed is taken back first. The packet identifier is the highest one, which a
+//! broker that counts up from 1 gives to a message last. One packet at a time, with a few filters each,
 //! so that no broker finds it too large.
 
 use outpost_protocol::{
     Packet, PacketId, Properties, QoS, RetainHandling, SubAck, Subscribe, SubscribeFilter,
-    SubscribeFilters, SubscriptionOptions,
+    SubscribeFilters, SubscriptionOptions, UnsubAck, Unsubscribe, UnsubscribeFilters,
 };
 
 use super::{Notice, Relay, protocol_error, put};
@@ -24,6 +25,10 @@ const SUBSCRIBE_ID: u16 = u16::MAX;
 /// How far the subscriptions at one end have come, counted in rules.
 #[derive(Debug, Default)]
 pub(super) struct Subscribing {
+    /// To be unsubscribed first.
+    retired: Vec<String>,
+    /// How many of them the UNSUBACK is awaited for.
+    retiring: usize,
     answered: usize,
     /// Sent, and not answered.
     awaited: usize,
@@ -32,9 +37,13 @@ pub(super) struct Subscribing {
 }
 
 impl Subscribing {
+    pub(super) fn new(retired: Vec<String>) -> Self {
+        Self { retired, ..Self::default() }
+    }
+
     /// Since when an answer is awaited.
     pub(super) fn since_ms(&self) -> Option<u64> {
-        (self.awaited > 0).then_some(self.sent_ms)
+        (self.awaited > 0 || self.retiring > 0).then_some(self.sent_ms)
     }
 
     /// The answer may be there and unread.
@@ -46,6 +55,9 @@ impl Subscribing {
 impl Relay {
     /// Sends the next SUBSCRIBE, if there is one.
     pub(super) fn subscribe_more(&mut self, side: Side, now_ms: u64, out: &mut Outputs) {
+        if self.unsubscribe_more(side, now_ms, out) {
+            return;
+        }
         let peer = &self.peers[side];
         let other = &self.peers[side.other()];
         let qos_max = other.maximum_qos;
@@ -71,6 +83,43 @@ impl Relay {
             filters: SubscribeFilters::List(&filters),
         };
         put(Packet::Subscribe(subscribe), peer, &mut out[side]);
+    }
+
+    /// Takes back the next subscriptions that the configuration has no more; false: there are none.
+    fn unsubscribe_more(&mut self, side: Side, now_ms: u64, out: &mut Outputs) -> bool {
+        let state = &mut self.subscribing[side];
+        let filters: Vec<&str> =
+            state.retired.iter().take(FILTERS_PER_PACKET).map(String::as_str).collect();
+        if filters.is_empty() {
+            return false;
+        }
+        let unsubscribe = Unsubscribe {
+            packet_id: PacketId::new(SUBSCRIBE_ID).expect("not 0"),
+            properties: Properties::EMPTY,
+            filters: UnsubscribeFilters::List(&filters),
+        };
+        put(Packet::Unsubscribe(unsubscribe), &self.peers[side], &mut out[side]);
+        state.retiring = filters.len();
+        state.sent_ms = now_ms;
+        true
+    }
+
+    /// Whatever it says: what was not subscribed need not be taken back.
+    pub(super) fn handle_unsub_ack(
+        &mut self,
+        from: Side,
+        ack: &UnsubAck<'_>,
+        now_ms: u64,
+        out: &mut Outputs,
+    ) -> Result<(), LinkError> {
+        let state = &mut self.subscribing[from];
+        let retiring = std::mem::take(&mut state.retiring);
+        if ack.packet_id.value() != SUBSCRIBE_ID || retiring == 0 {
+            return Err(protocol_error(from, "UNSUBACK that was not asked for"));
+        }
+        state.retired.drain(..retiring);
+        self.subscribe_more(from, now_ms, out);
+        Ok(())
     }
 
     pub(super) fn handle_sub_ack(

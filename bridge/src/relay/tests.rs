@@ -33,6 +33,7 @@ struct World {
     relay: Option<Relay>,
     sweep_left: Option<Side>,
     per_s: (u32, u32),
+    retired: PerSide<Vec<String>>,
     now_ms: u64,
     steps: usize,
 }
@@ -50,6 +51,7 @@ impl World {
             relay: None,
             sweep_left: None,
             per_s: (0, 0),
+            retired: Default::default(),
             now_ms: 0,
             steps: 0,
         }
@@ -80,6 +82,7 @@ impl World {
             packet_bytes_max: 1 << 20,
             receive_maximum: u16::MAX,
             per_s: self.per_s,
+            retired: self.retired.clone(),
         };
         self.relay = Some(Relay::new(plan, self.now_ms, &mut self.outputs));
     }
@@ -98,6 +101,7 @@ impl World {
             topic_alias_max: if side == Side::Remote { 2 } else { 0 },
             features: Default::default(),
             will_topic: None,
+            ends_session: false,
         };
         let mut connect = Output::default();
         request.encode(&mut connect).expect("short");

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::fake::{FakeBroker, until};
-use super::{config, models};
+use super::{config, models, setup};
 use crate::config::{BridgeConfig, TlsConfig};
 use crate::connect::{Connector, remote_connector};
 use crate::link_error::{LinkError, Phase};
@@ -135,8 +135,7 @@ pub(super) async fn relay_large_messages(config: BridgeConfig, brokers: &PerSide
     let (shutdown, shut_down) = tokio::sync::oneshot::channel::<()>();
     let local = brokers.local.connector();
     let stop = async move { drop(shut_down.await) };
-    let bridge =
-        tokio::spawn(run(config, local, remote, Arc::clone(&status), Default::default(), 1, stop));
+    let bridge = tokio::spawn(run(setup(config, local, remote, &status), stop));
     let PerSide { local, remote } = brokers;
     until("subscribed", || local.model().subscribes > 0 && remote.model().subscribes > 0).await;
     local.publish(Message::new("up/x", QoS::ExactlyOnce, "a".repeat(200_000)));
@@ -219,8 +218,7 @@ async fn a_client_without_a_certificate_is_told() {
     let remote = remote_connector(&config).expect("usable files");
     let status = Arc::new(BridgeStatus::new("tls"));
     let local = brokers.local.connector();
-    let bridge =
-        run(config, local, remote, status.clone(), Default::default(), 1, std::future::pending());
+    let bridge = run(setup(config, local, remote, &status), std::future::pending());
     let bridge = tokio::spawn(bridge);
     until("told", || status.snapshot().last_error.is_some()).await;
     let told = status.snapshot().last_error.expect("just seen").what;

@@ -24,9 +24,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use outpost_bridge::Setup;
 use outpost_bridge::config::BridgeConfig;
 use outpost_bridge::connect::{Connector, local_connector, remote_connector};
 use outpost_bridge::link_error::LinkError;
+use outpost_bridge::side::PerSide;
 use outpost_bridge::status::{BridgeState, BridgeStatus};
 use outpost_bridge::turns::Turns;
 use tokio::sync::watch;
@@ -59,8 +61,33 @@ pub(crate) struct Bridges {
 struct Entry {
     config: BridgeConfig,
     status: Arc<BridgeStatus>,
+    /// What configurations before subscribed to at each broker, and this one does not.
+    retired: PerSide<Vec<String>>,
     /// None while it pauses.
     running: Option<Running>,
+}
+
+/// Filters that are remembered to be unsubscribed, at each broker of a link.
+const RETIRED_MAX: usize = 1000;
+
+impl Entry {
+    /// What this configuration and those before it subscribed to, and another one does not.
+    fn retired_by(&self, config: &BridgeConfig) -> PerSide<Vec<String>> {
+        let filters = |config: &BridgeConfig, side| -> Vec<String> {
+            let mapping = config.mapping();
+            mapping.rules(side).iter().map(|rule| rule.filter().to_owned()).collect()
+        };
+        PerSide::from_fn(|side| {
+            let kept = filters(config, side);
+            let mut retired = self.retired[side].clone();
+            retired.extend(filters(&self.config, side));
+            retired.sort_unstable();
+            retired.dedup();
+            retired.retain(|filter| !kept.contains(filter));
+            retired.truncate(RETIRED_MAX);
+            retired
+        })
+    }
 }
 
 /// The task of a bridge.
@@ -137,11 +164,22 @@ impl Bridges {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.entry(config.name.clone()).or_default().clone()
         };
-        let link = (config.clone(), status.clone());
-        let run = outpost_bridge::run(link.0, local, remote, link.1, turns, seed(), shutdown);
+        let mut entries = self.entries();
+        let before = entries.get(&config.link_name());
+        let retired = before.map(|entry| entry.retired_by(&config)).unwrap_or_default();
+        let setup = Setup {
+            config: config.clone(),
+            local,
+            remote,
+            status: status.clone(),
+            turns,
+            retired: retired.clone(),
+            seed: seed(),
+        };
+        let run = outpost_bridge::run(setup, shutdown);
         let task = tokio::spawn(self.clone().watch(status.clone(), run));
         let running = Some(Running { leave, task });
-        self.entries().insert(config.link_name(), Entry { config, status, running });
+        entries.insert(config.link_name(), Entry { config, status, retired, running });
     }
 
     /// The way of a bridge to the broker of this program.

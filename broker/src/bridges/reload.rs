@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outpost_bridge::config::BridgeConfig;
+use outpost_bridge::side::Side;
 use outpost_bridge::status::{BridgeState, BridgeStatus};
 use tracing::{error, info, warn};
 
-use super::{Bridges, Prepared, Ways, links, prepare, ways};
+use super::{Bridges, Entry, Prepared, Ways, links, prepare, ways};
 use crate::server::ServerError;
+
+/// For the session of a bridge that is no more to be ended.
+const FORGET_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a changed bridge may take to show whether it is let in.
 const TRIAL_LIMIT: Duration = Duration::from_secs(30);
@@ -155,6 +159,7 @@ impl Bridges {
         if pauses {
             self.prepare(&new.0);
             if let Some(entry) = self.entries().get_mut(&name) {
+                entry.retired = entry.retired_by(&new.0);
                 entry.config = new.0;
             }
             return;
@@ -174,8 +179,32 @@ impl Bridges {
 
     async fn remove(&self, name: &str) {
         self.halt(name).await;
-        self.entries().remove(name);
+        let entry = self.entries().remove(name);
         self.tell_no_more(name);
+        if let Some(Entry { config, .. }) = entry {
+            self.forget(&config).await;
+        }
+    }
+
+    /// Ends the sessions of a bridge that is no more at other brokers, where messages would wait for it
+    /// for ever.
+    async fn forget(&self, config: &BridgeConfig) {
+        let (bridge, client_id) = (config.link_name(), config.client_id());
+        let Ok(Ways { remote, local }) = ways(config) else { return };
+        for (side, connector) in [(Side::Remote, Some(remote)), (Side::Local, local)] {
+            let Some(mut connector) = connector else { continue };
+            let forgotten = outpost_bridge::forget(config, side, &mut *connector);
+            let forgotten = tokio::time::timeout(FORGET_LIMIT, forgotten).await;
+            let error = match forgotten {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            warn!(
+                bridge,
+                client_id, "the {side} keeps the session, and what comes for it: {error}"
+            );
+        }
     }
 
     fn prepare(&self, config: &BridgeConfig) {

@@ -131,3 +131,45 @@ fn refused_with_the_new_configuration_it_goes_back() {
     let back = wait_for(&gateway, |s| s["state"] == "connected");
     assert_eq!(back["address"], first.to_string());
 }
+
+/// A subscription at the remote broker, and a session there, do not outlive what asked for them.
+#[test]
+fn what_is_no_more_is_taken_back_at_the_remote_broker() {
+    if Broker::is_external() {
+        return;
+    }
+    let address = port();
+    let centre = centre(address);
+    let rule = |filter: &str| {
+        format!(
+            "[[bridge.topic]]\nfilter = \"{filter}\"\ndirection = \"in\"\nlocal_prefix = \"far/\"\n"
+        )
+    };
+    let with = |filters: &[&str]| {
+        let rules: String = filters.iter().map(|filter| rule(filter)).collect();
+        format!("{}{rules}", config(address))
+    };
+    let gateway = Broker::with_config(&with(&["old/#", "kept"]));
+    wait_for(&gateway, |s| s["state"] == "connected");
+    let mut here = gateway.connect(&v5("here"));
+    here.subscribe("far/#", QoS::AtLeastOnce);
+    publish(&centre, "old/1");
+    assert_eq!(here.take().topic, "far/old/1");
+
+    configure(&gateway, &with(&["kept"]));
+    assert_eq!(bridge(&gateway, &["reload"]).text(), "up: changed\n");
+    wait_for(&gateway, |s| s["state"] == "connected");
+    publish(&centre, "old/2");
+    publish(&centre, "kept");
+    assert_eq!(here.take().topic, "far/kept");
+    let status = wait_for(&gateway, |s| s["in"]["forwarded"] == 2);
+    assert_eq!(status["in"]["dropped"]["unmapped"], 0, "it is not sent: {status:#}");
+
+    let mut there = centre.connect(&v5("there"));
+    there.subscribe("$SYS/broker/connection/outpost-up/state", QoS::AtMostOnce);
+    assert_eq!(there.take().payload, b"1");
+    configure(&gateway, "[sys]\ninterval_s = 1\n");
+    assert_eq!(bridge(&gateway, &["reload"]).text(), "up: removed\n");
+    // It is gone from the link, comes to say so, and its session is no more.
+    while !there.take().payload.is_empty() {}
+}

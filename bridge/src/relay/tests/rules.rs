@@ -40,6 +40,22 @@ fn relayed<'a>(world: &'a mut World, packet: Packet<'_>) -> Packet<'a> {
     first(&world.outputs.remote, world.models.remote.version).expect("it is passed on").0
 }
 
+/// A configuration before had many more rules.
+#[test]
+fn what_is_not_subscribed_any_more_is_taken_back_first() {
+    for version in [ProtocolVersion::V5, ProtocolVersion::V311] {
+        let mut world = World::settled(&both_ways(1), version);
+        world.cut();
+        let old: Vec<String> = (0..40).map(|number| format!("old/{number}")).collect();
+        world.retired.remote = old;
+        world.models.remote.subscribe("old/7");
+        world.connect();
+        world.run();
+        assert_eq!(world.models.remote.subscribed(), ["site7/down/#"]);
+        assert!(world.relay().take_notices().contains(&Notice::Subscribed(Side::Remote)));
+    }
+}
+
 #[test]
 fn a_message_keeps_all_but_its_topic() {
     let mut world = World::settled(&both_ways(1), V5);

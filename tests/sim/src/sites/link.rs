@@ -104,6 +104,7 @@ impl Link {
             topic_alias_max: 3,
             features: Default::default(),
             will_topic: None,
+            ends_session: false,
         }
     }
 }
@@ -212,6 +213,7 @@ impl World {
             packet_bytes_max: PACKET_BYTES_MAX,
             receive_maximum: link.inflight_max,
             per_s: (0, 0),
+            retired: Default::default(),
         };
         let mut outputs = Outputs::default();
         let relay = Relay::new(plan, now_ms, &mut outputs);
