@@ -31,6 +31,7 @@ use crate::relay::{Counts, Notice, Plan, Relay, sweep_needed};
 use crate::side::{PerSide, Side};
 use crate::status::{BridgeState, BridgeStatus};
 use crate::turns::{Turn, Turns};
+use crate::wire::{Counted, Wire};
 
 /// From CONNECT to CONNACK, in seconds, where `ack_timeout_s` is not shorter.
 const CONNACK_LIMIT_S: u64 = 30;
@@ -151,6 +152,7 @@ struct Driver {
     /// Subscriptions of a former configuration that are still to be taken back.
     retired: PerSide<Vec<String>>,
     counts_before: Counts,
+    wire: Arc<Wire>,
     link_up_ms: Option<u64>,
     /// What the remote broker last said it has subscribers for.
     interest: Option<Arc<Interest>>,
@@ -172,6 +174,7 @@ impl Driver {
             class: config.own_class(),
             mapping: Arc::new(config.mapping()),
             counts_before: status.snapshot().counts,
+            wire: Arc::new(Wire::new(status.snapshot().wire_bytes)),
             status,
             backoff: Backoff::new(config.reconnect_min_ms, config.reconnect_max_ms, seed),
             clock: Clock::start(),
@@ -257,7 +260,8 @@ impl Driver {
         if let Some(address) = remote.address() {
             self.status.with(|snapshot| address.clone_into(&mut snapshot.address));
         }
-        if remote_peer.peering.is_some_and(|peering| peering.features.zstd) {
+        let is_compressed = remote_peer.peering.is_some_and(|peering| peering.features.zstd);
+        if is_compressed {
             remote_end = remote_end.compress(self.config.compression_level);
         }
         self.expect_interest(&remote_peer, local);
@@ -280,7 +284,10 @@ impl Driver {
         let relay = Relay::new(plan, self.clock.now_ms(), &mut outputs);
         let ends = PerSide { local: local_end, remote: remote_end };
         self.link_up_ms = Some(self.clock.now_ms());
-        self.status.with(|snapshot| snapshot.problems.clear());
+        self.status.with(|snapshot| {
+            snapshot.problems.clear();
+            snapshot.is_compressed = is_compressed;
+        });
         self.enter_connected();
         Ok(Link { ends, outputs, relay, gather, clock: self.clock, turn, notification })
     }
@@ -338,7 +345,10 @@ impl Driver {
         connector: &mut dyn Connector,
         request: &Request,
     ) -> Result<(MqttEnd<BoxedStream>, Peer), LinkError> {
-        let stream = self.connect(side, connector).await?;
+        let mut stream = self.connect(side, connector).await?;
+        if side == Side::Remote {
+            stream = Box::new(Counted::new(stream, self.wire.clone()));
+        }
         let mut end = MqttEnd::new(side, request.version, request.packet_bytes_max, stream);
         let mut out = Output::default();
         request
@@ -518,7 +528,9 @@ impl Driver {
         let counts = add(&self.counts_before, relay.counts());
         let acknowledged_ms = PerSide::from_fn(|side| relay.acknowledged_ms(side));
         let clock = self.clock;
+        let wire_bytes = self.wire.bytes();
         self.status.with(|snapshot| {
+            snapshot.wire_bytes = wire_bytes;
             for side in Side::BOTH {
                 if snapshot.counts.forwarded[side.other()] != counts.forwarded[side.other()]
                     && let Some(ms) = acknowledged_ms[side]

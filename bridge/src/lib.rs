@@ -33,7 +33,8 @@
 //! - [`origin`]: where a message comes from, against loops and repetitions.
 //! - [`peering`]: how two Outposts know each other, and what they agree on. [`interest`]: which topics
 //!   the other one has subscribers for.
-//! - [`status`]: what it is doing, for others to read. [`rate`]: how fast.
+//! - [`status`]: what it is doing, for others to read. [`rate`]: how fast. `wire`: in
+//!   how many bytes.
 //! - Classes: [`turns`]: which of several links goes first; [`pace`]: how fast one may go; [`hours`]:
 //!   when.
 //!
@@ -80,5 +81,6 @@ pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod turns;
+mod wire;
 
 pub use driver::{Setup, forget, run};

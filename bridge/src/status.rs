@@ -46,6 +46,11 @@ pub struct BridgeSnapshot {
     pub counts: Counts,
     /// How fast they go, averaged over some ten seconds, by the end that they come from.
     pub rates: PerSide<Rates>,
+    /// Bytes sent to the remote broker and received from it since the bridge was started, all packets of
+    /// all its links, compressed where they are; TLS and WebSocket add theirs.
+    pub wire_bytes: (u64, u64),
+    /// Whether the present link, or the last one, is compressed.
+    pub is_compressed: bool,
     /// When each broker last acknowledged a QoS 1 or 2 message.
     pub acknowledged: PerSide<Option<SystemTime>>,
     /// What the present link cannot do as configured: subscriptions that were refused or granted
@@ -120,6 +125,8 @@ impl BridgeStatus {
             last_error: None,
             counts: Counts::default(),
             rates: PerSide::default(),
+            wire_bytes: (0, 0),
+            is_compressed: false,
             acknowledged: PerSide::default(),
             problems: Vec::new(),
         };

@@ -38,6 +38,8 @@ pub(crate) struct Report {
     /// From there to here.
     #[serde(rename = "in")]
     pub(crate) inward: WayReport,
+    /// All bytes to the remote broker and from it, as they went over the wire.
+    pub(crate) wire: WireReport,
     /// What waits here to go out.
     pub(crate) backlog: Option<BacklogReport>,
     /// Until it has gone at the present rate; none: it does not move.
@@ -69,6 +71,14 @@ pub(crate) struct WayReport {
     pub(crate) bytes_per_s: f64,
     /// Messages that did not go over, by reason.
     pub(crate) dropped: BTreeMap<String, u64>,
+}
+
+/// The connections to the remote broker, before TLS and WebSocket.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct WireReport {
+    pub(crate) sent_bytes: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) compressed: bool,
 }
 
 /// What waits.
@@ -166,6 +176,11 @@ fn report(
         },
         out,
         inward: way(snapshot, Side::Remote),
+        wire: WireReport {
+            sent_bytes: snapshot.wire_bytes.0,
+            received_bytes: snapshot.wire_bytes.1,
+            compressed: snapshot.is_compressed,
+        },
         backlog: backlog.map(|backlog| BacklogReport {
             messages: backlog.messages as u64,
             bytes: backlog.bytes,

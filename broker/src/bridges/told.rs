@@ -9,7 +9,7 @@ use outpost_bridge::status::BridgeStatus;
 use super::{Bridges, Report};
 
 /// What is told of each bridge, and taken back when it is gone.
-const TOPICS: [&str; 19] = [
+const TOPICS: [&str; 21] = [
     "state",
     "since",
     "address",
@@ -28,6 +28,8 @@ const TOPICS: [&str; 19] = [
     "in/bytes",
     "in/messages_per_s",
     "in/bytes_per_s",
+    "wire/sent_bytes",
+    "wire/received_bytes",
     "problems",
 ];
 
@@ -113,6 +115,8 @@ fn values(report: &Report) -> Vec<(String, String)> {
         ("backlog/oldest_s", backlog.and_then(|b| b.oldest_s).unwrap_or(0).to_string()),
         ("drain_s", number(report.drain_s)),
         ("acknowledged/last_age_s", number(report.acknowledged_age_s.remote)),
+        ("wire/sent_bytes", report.wire.sent_bytes.to_string()),
+        ("wire/received_bytes", report.wire.received_bytes.to_string()),
         ("problems", report.problems.join("; ")),
     ]
     .map(|(topic, value)| (topic.to_owned(), value))

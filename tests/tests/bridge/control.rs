@@ -89,6 +89,10 @@ fn status_backlog_pause_resume_and_drain() {
     assert_eq!(connected["backlog"]["messages"], 0, "{connected:#}");
     assert_eq!(connected["out"]["forwarded"], 5, "{connected:#}");
     assert_eq!(connected["address"], address.to_string());
+    assert_eq!(connected["wire"]["compressed"], true, "{connected:#}");
+    let sent = connected["wire"]["sent_bytes"].as_u64().expect("a number");
+    let published = connected["out"]["bytes"].as_u64().expect("a number");
+    assert!((1..published + 200).contains(&sent), "{connected:#}");
 
     assert_eq!(bridge(&gateway, &["pause", "up"]).text(), "up: paused\n");
     publish(&gateway, "t/1", 3);

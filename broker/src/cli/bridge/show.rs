@@ -54,6 +54,10 @@ fn lines(report: &Report) -> Vec<(&'static str, String)> {
     let age = |age: Option<u64>| age.map_or("never".to_owned(), |s| format!("{} ago", duration(s)));
     lines.push(("  out", way(&report.out)));
     lines.push(("  in", way(&report.inward)));
+    let wire = &report.wire;
+    let (sent, received) = (bytes(wire.sent_bytes as f64), bytes(wire.received_bytes as f64));
+    let how = if wire.compressed { ", compressed" } else { "" };
+    lines.push(("  on the wire", format!("{sent} sent, {received} received{how}")));
     let (local, remote) = (report.acknowledged_age_s.local, report.acknowledged_age_s.remote);
     lines.push(("  acknowledged", format!("remote {}, local {}", age(remote), age(local))));
     lines.extend(report.problems.iter().map(|problem| ("  problem", problem.clone())));
