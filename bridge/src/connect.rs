@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::addresses::Addresses;
 use crate::config::{BridgeConfig, LocalConfig, TlsConfig, host_of};
 use crate::link_error::{LinkError, Phase};
+use crate::peering::NodeId;
 use proxy::Proxy;
 use tcp::TcpConnector;
 use tls::{Tls, TlsFiles};
@@ -55,6 +56,11 @@ pub trait Connector: Send {
 
     /// The address of the last connection, where it is not that of the configuration.
     fn address(&self) -> Option<&str> {
+        None
+    }
+
+    /// The broker, where it is an Outpost and known before it is asked.
+    fn node(&self) -> Option<NodeId> {
         None
     }
 

@@ -25,7 +25,7 @@ use crate::link_error::{LinkError, Phase};
 use crate::mapping::Mapping;
 use crate::origin;
 use crate::output::{Output, Outputs};
-use crate::peering::Features;
+use crate::peering::{Features, NodeId};
 use crate::prepare;
 use crate::relay::{Counts, Notice, Plan, Relay, sweep_needed};
 use crate::side::{PerSide, Side};
@@ -137,6 +137,8 @@ struct Driver {
     /// The local session was made since the last link, and the link is to see that it is new. As with
     /// `sweep_left`, a process that ends before that forgets it.
     local_is_new: bool,
+    /// The local broker, as far as it is known.
+    local_node: Option<NodeId>,
     /// What the local broker said it takes: the remote one has to be told before.
     local_limits: Option<Limits>,
     /// Ends where this process has subscribed. Only asked for 3.1.1, where a repetition would bring
@@ -180,6 +182,7 @@ impl Driver {
             clock: Clock::start(),
             bridge_bit: PerSide { local: true, remote: true },
             local_is_new: false,
+            local_node: None,
             local_limits: None,
             subscribed: PerSide::default(),
             awaited: PerSide::default(),
@@ -253,6 +256,7 @@ impl Driver {
         if self.config.local.is_some() {
             self.meet_local(local).await?;
         }
+        self.local_node = local.node().or(self.local_node);
         let announced = self.remote_request();
         let (mut remote_end, mut remote_peer) =
             self.open_end(Side::Remote, remote, &announced).await?;
@@ -299,6 +303,7 @@ impl Driver {
         let request = self.local_request(None);
         let (mut end, peer) = self.open_end(Side::Local, local, &request).await?;
         self.local_limits = Some(Limits::of(&peer));
+        self.local_node = peer.peering.and_then(|peering| peering.node);
         if !peer.session_present {
             self.local_is_new = true;
             self.subscribed.local = false;
@@ -402,6 +407,7 @@ impl Driver {
                 zstd: self.config.compression == Compression::Zstd,
                 interest: self.config.interest,
             },
+            node: self.local_node,
             will_topic: self.config.notification_topic(),
             ends_session: false,
         }
@@ -433,6 +439,7 @@ impl Driver {
             // Bytes cost nothing there.
             topic_alias_max: 0,
             features: Features::default(),
+            node: remote.and_then(|remote| remote.peering?.node),
             will_topic: None,
             ends_session: false,
         }

@@ -5,7 +5,7 @@ use outpost_protocol::{
     Will,
 };
 
-use crate::peering::{self, Features, Peering};
+use crate::peering::{self, Features, NodeId, Peering};
 
 /// What the bridge asks of one broker.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Request {
     pub topic_alias_max: u16,
     /// What is asked of another Outpost; 5.0 only.
     pub features: Features,
+    /// The broker at the other end of the bridge, where it is known; 5.0 only.
+    pub node: Option<NodeId>,
     /// The topic that a retained will of `0` goes to.
     pub will_topic: Option<String>,
     /// The session is not wanted any more, nor what waits in it.
@@ -44,7 +46,7 @@ impl Request {
     /// # Errors
     /// [`BufferFull`] where a text is longer than MQTT allows.
     pub fn encode<B: Buffer>(&self, out: &mut B) -> Result<(), BufferFull> {
-        let peering = Peering { node: None, features: self.features }.to_string();
+        let peering = Peering { node: self.node, features: self.features }.to_string();
         let properties = [
             Property::SessionExpiryInterval(if self.ends_session { 0 } else { u32::MAX }),
             Property::ReceiveMaximum(self.receive_maximum),

@@ -1,7 +1,8 @@
 //! How two Outposts know each other: one user property in CONNECT and in CONNACK.
 //!
 //! Its value is words with spaces between them. In CONNECT they are the features that the bridge asks
-//! for; in CONNACK they are those that are granted, and `node=` with the name of the broker. Words that
+//! for; in CONNACK they are those that are granted. `node=` is the name of the broker that says it, or
+//! that the bridge stands for: what that broker has taken in need not be sent back to it. Words that
 //! are not known are passed over, so that versions may differ. A broker of another make does not look at
 //! the property, and gets plain MQTT.
 
@@ -47,7 +48,7 @@ pub(crate) fn user_property<'a>(
 /// What one end of a bridge says to the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peering {
-    /// Who says it: brokers do, in CONNACK.
+    /// The broker that says it, in CONNACK; in CONNECT, the one at the other end of the bridge.
     pub node: Option<NodeId>,
     /// What is asked for, or granted.
     pub features: Features,

@@ -100,6 +100,7 @@ impl World {
             packet_bytes_max: 1 << 20,
             topic_alias_max: if side == Side::Remote { 2 } else { 0 },
             features: Default::default(),
+            node: None,
             will_topic: None,
             ends_session: false,
         };

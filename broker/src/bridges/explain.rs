@@ -51,10 +51,7 @@ impl Bridges {
         let client_id = link.client_id();
         let Some(door) = &self.door else { return String::new() };
         let policy = door.shared.enter(None, |core| core.broker.queue_policy(&client_id));
-        format!(
-            "; it waits in the queue of {client_id}, which when full does: {}",
-            policy.full.name()
-        )
+        format!("; it waits in the queue of {client_id} (when full: {})", policy.full.name())
     }
 }
 

@@ -431,6 +431,7 @@ impl Broker {
         session.connection = Some(id);
         session.queue.begin_live(self.next_seq);
         session.stamps_since = session.stamps_since.map(|_| now);
+        session.far_node = Peering::of(&connect.properties).and_then(|peering| peering.node);
         session.sweep = None;
         session.expiry_interval_s = expiry_s;
         session.expires_at = None;

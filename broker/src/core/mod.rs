@@ -423,6 +423,11 @@ impl Broker {
         })
     }
 
+    /// The name of this broker among those that bridges join.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// The bounds in force.
     pub fn limits(&self) -> &Limits {
         &self.settings.limits

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use outpost_bridge::origin::is_origin;
+use outpost_bridge::origin::{Origin as BridgeOrigin, is_origin};
 use outpost_protocol::{PacketId, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode};
 
 use super::bug::Bug;
@@ -306,8 +306,11 @@ impl Broker {
         {
             return Some(Taken::Handled(self.refuse(now, id, publish, ReasonCode::QuotaExceeded)));
         }
+        let is_bridge = self.connections[id.index()].bridge.is_some();
+        let came_from = BridgeOrigin::of(&publish.properties).filter(|_| is_bridge);
+        let from_node = came_from.map(|origin| origin.node);
         let session = loop {
-            let session = self.refused_by(publish.qos, bytes, matches)?;
+            let session = self.refused_by(publish.qos, bytes, from_node, matches)?;
             if !self.drop_expired(now, session) {
                 break session;
             }

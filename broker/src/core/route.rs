@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use outpost_bridge::origin::Origin as BridgeOrigin;
+use outpost_bridge::peering::NodeId;
 use outpost_protocol::{QoS, TopicFilter};
 use slab::Slab;
 
@@ -132,7 +134,13 @@ impl Broker {
         let mut targets: Vec<Target> = Vec::new();
         let mut copies: Vec<(SessionKey, Queued)> = Vec::new();
         let mut number = None;
+        let from_node =
+            if matches.bridges > 0 { BridgeOrigin::of(&message.properties()) } else { None };
+        let from_node = from_node.map(|origin| origin.node);
         for found in &matches.sessions {
+            if self.would_go_back(found, from_node) {
+                continue;
+            }
             let receiver = if found.no_local && origin.publisher() == Some(found.session) {
                 let Some(own) = self.match_own(found.session, &message.topic) else { continue };
                 receiver(message, &own)
@@ -184,11 +192,18 @@ impl Broker {
         gather(key, subscriptions.filter(|(f, r)| takes(f, r)).map(|(_, record)| *record))
     }
 
-    /// A durable session among the receivers whose full queue refuses the message.
+    /// The broker where a message was taken in is at the other end of this bridge, and would drop it.
+    fn would_go_back(&self, found: &Match, from_node: Option<NodeId>) -> bool {
+        from_node.is_some() && self.sessions[found.session as usize].far_node == from_node
+    }
+
+    /// A durable session among the receivers whose full queue refuses the message, which another broker
+    /// took in, perhaps.
     pub(super) fn refused_by(
         &self,
         message_qos: QoS,
         bytes: u64,
+        from_node: Option<NodeId>,
         matches: &Matches,
     ) -> Option<SessionKey> {
         if message_qos == QoS::AtMostOnce {
@@ -197,6 +212,7 @@ impl Broker {
         let is_refusing = |found: &&Match| {
             let session = &self.sessions[found.session as usize];
             found.qos > QoS::AtMostOnce
+                && !self.would_go_back(found, from_node)
                 && session.is_durable()
                 && session.policy.full == QueueFull::Reject
                 && self.is_full(found.session, bytes)

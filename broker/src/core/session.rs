@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use outpost_bridge::peering::NodeId;
 use outpost_protocol::{PacketId, SendState};
 
 use super::change::{
@@ -72,6 +73,9 @@ pub(super) struct Session {
     done: Vec<(Seq, Seq)>,
     /// Somebody waits for room in the queue.
     pub is_awaited: bool,
+    /// The broker at the other end of its client, where that is a bridge and has said so: what comes
+    /// from there does not go back.
+    pub far_node: Option<NodeId>,
     /// It is told under `$SYS` whether its client is there, since that is a bridge.
     pub tells_state: bool,
     /// Its queue was full.
@@ -201,6 +205,7 @@ impl Session {
             done: Vec::new(),
             is_awaited: false,
             tells_state: false,
+            far_node: None,
         }
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use outpost_bridge::connect::{BoxedStream, Connecting, Connector, TopicTest};
+use outpost_bridge::peering::NodeId;
 
 use super::connection::linger;
 use super::handshake::{Caller, Door, shake_hands};
@@ -24,6 +25,10 @@ pub(crate) struct LocalConnector {
 }
 
 impl Connector for LocalConnector {
+    fn node(&self) -> Option<NodeId> {
+        Some(self.door.shared.enter(None, |core| core.broker.node()))
+    }
+
     fn narrow(&mut self, takes: TopicTest, newly: TopicTest) {
         self.door.shared.enter(None, |core| {
             core.broker.narrow_internal_session(&self.client_id, Some(Takes(takes)));

@@ -355,3 +355,33 @@ fn the_queue_of_a_bridge_has_the_bounds_of_its_class() {
     bed.commit();
     assert_eq!(bed.store.messages.len(), 2);
 }
+
+/// A bridge says which broker it stands for: what that one took in does not go back, neither at once nor
+/// into its queue, and does not wait for room there.
+#[test]
+fn what_the_far_broker_took_in_does_not_go_back_to_it() {
+    let policy = QueuePolicy { messages_max: 1, ..Limits::default().queue_policy() };
+    let queues = vec![QueueClass { client_id: "back".into(), policy }];
+    let mut bed = Bed::with_settings(Settings { queues, ..settings(Limits::default()) });
+    let words = format!("1 node={OTHER}");
+    let list =
+        [Property::SessionExpiryInterval(EXPIRY_S), Property::UserProperty(peering::KEY, &words)];
+    let back = bed.accepted(&Connect { properties: Properties::list(&list), ..v5("back") });
+    bed.subscribe(back, "#", QOS_1);
+    let incoming = bridge(&mut bed, "in");
+    let third = "000000000000abcd/7/1";
+    for (packet_id, origin, expected) in
+        [(1, &*from_other(1, 1), &[][..]), (2, third, &["x"]), (3, &from_other(2, 2), &[])]
+    {
+        send(&mut bed, incoming, QOS_1, packet_id, "x", origin);
+        bed.commit();
+        assert_eq!(bed.payloads(back), expected, "{origin}");
+    }
+    // Its queue is full now, and it is away.
+    bed.lose(back);
+    bed.got(incoming);
+    send(&mut bed, incoming, QOS_1, 4, "y", &from_other(3, 1));
+    bed.commit();
+    let acknowledged = Got::PubAck(4, ReasonCode::NoMatchingSubscribers);
+    assert_eq!(bed.got(incoming), [acknowledged]);
+}

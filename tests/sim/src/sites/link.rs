@@ -103,6 +103,7 @@ impl Link {
             packet_bytes_max: PACKET_BYTES_MAX,
             topic_alias_max: 3,
             features: Default::default(),
+            node: None,
             will_topic: None,
             ends_session: false,
         }
