@@ -60,8 +60,9 @@ impl Bridges {
             .collect::<Result<_, ServerError>>()?;
         let mut done = Reloaded::default();
         for name in known.keys().filter(|name| wanted.iter().all(|b| b.link_name() != **name)) {
+            let gone = self.what_goes_with(name);
             self.remove(name).await;
-            done.tell(name, "removed");
+            done.tell(name, &format!("removed{gone}"));
         }
         for (config, ways) in changed {
             let name = config.link_name();
@@ -81,10 +82,11 @@ impl Bridges {
                 "added".to_owned()
             }
             Change::Replaced => {
-                self.remove(&new.0.link_name()).await;
-                let status = Arc::new(BridgeStatus::new(new.0.link_name()));
-                self.begin(new, status);
-                "changed, with another session".to_owned()
+                let name = new.0.link_name();
+                let gone = self.what_goes_with(&name);
+                self.remove(&name).await;
+                self.begin(new, Arc::new(BridgeStatus::new(name)));
+                format!("changed, with another session{gone}")
             }
             Change::Changed => {
                 self.exchange(new).await;
@@ -175,6 +177,16 @@ impl Bridges {
     ) {
         self.prepare(&config);
         self.launch(config, ways, status);
+    }
+
+    /// What waits in the session of a bridge that is about to end, for the operator.
+    fn what_goes_with(&self, name: &str) -> String {
+        let client_id = self.entries().get(name).map(|entry| entry.config.client_id());
+        let backlog = client_id.and_then(|client_id| self.backlog(&client_id));
+        match backlog.map_or(0, |backlog| backlog.messages) {
+            0 => String::new(),
+            messages => format!("; {messages} messages that waited for it are gone"),
+        }
     }
 
     async fn remove(&self, name: &str) {

@@ -62,6 +62,26 @@ fn rules_change_and_the_backlog_stays() {
     assert_eq!(same.text(), "nothing has changed\n");
 }
 
+/// A class has a session of its own, and what waits there ends with it.
+#[test]
+fn what_goes_with_a_class_is_told() {
+    if Broker::is_external() {
+        return;
+    }
+    let classes = |class: &str| {
+        let class =
+            format!("[[bridge.class]]\nname = \"{class}\"\n[[bridge.topic]]\nclass = \"{class}\"");
+        config(port()).replace("[[bridge.topic]]", &class)
+    };
+    let gateway = Broker::with_config(&classes("slow"));
+    publish(&gateway, "t/1");
+    configure(&gateway, &classes("fast"));
+    assert_eq!(
+        bridge(&gateway, &["reload"]).text(),
+        "up.slow: removed; 1 messages that waited for it are gone\nup.fast: added\n"
+    );
+}
+
 #[test]
 fn bridges_come_and_go() {
     if Broker::is_external() {
