@@ -230,7 +230,7 @@ impl Broker {
 
     fn is_front_expired(&self, now: Instant, key: SessionKey) -> bool {
         let queue = &self.sessions[key as usize].queue;
-        match (queue.front(), queue.first_number()) {
+        match (queue.oldest(), queue.first_number()) {
             (Some(queued), _) => queued.message.is_expired(now),
             (None, Some(seq)) => {
                 let expires_at = self.ledger.find(seq).and_then(|entry| entry.expires_at);
@@ -247,7 +247,7 @@ impl Broker {
         match (queue.pop_oldest(), number) {
             (None, Some(seq)) => self.drop_number(now, key, seq),
             (oldest, _) => {
-                let queued = oldest.or_else(|| queue.pop())?;
+                let queued = oldest?;
                 self.finish(now, key, &queued);
                 Some(queued.message.bytes())
             }

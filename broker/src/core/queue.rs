@@ -257,8 +257,25 @@ impl Queue {
         Some(queued)
     }
 
-    /// The first of the head.
+    /// What has waited longest, if that is in memory.
+    pub(super) fn oldest(&self) -> Option<&Queued> {
+        if self.is_live_oldest() { self.live_messages().next() } else { self.head.front() }
+    }
+
+    /// Where there was no room for more to overtake the others, new messages went behind them, and may
+    /// be all that is left of those.
+    fn is_live_oldest(&self) -> bool {
+        let live = self.live_messages().next().and_then(|queued| queued.seq);
+        let first = self.head.front().map_or(self.rest.first(), |queued| queued.seq);
+        let is_empty = self.head.is_empty() && self.rest.is_empty();
+        live.is_some_and(|live| is_empty || first.is_some_and(|first| live < first))
+    }
+
+    /// Takes it.
     pub(super) fn pop_oldest(&mut self) -> Option<Queued> {
+        if self.is_live_oldest() {
+            return self.pop_live();
+        }
         let queued = self.head.pop_front()?;
         self.bytes -= queued.message.bytes();
         self.head_bytes -= queued.message.bytes();

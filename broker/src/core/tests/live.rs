@@ -111,6 +111,34 @@ fn a_crash_in_the_middle_loses_nothing_and_repeats_little() {
     }
 }
 
+/// New messages for which there is no room beside the backlog go behind it, and outlast it.
+#[test]
+fn what_waits_longest_goes_first_when_it_is_too_old() {
+    let limits = Limits { receive_maximum: u16::MAX, queue_age_max_s: 15, ..Limits::default() };
+    let mut bed = Bed::with_limits(limits);
+    prepare(&mut bed, 50, false);
+    let publisher = bed.fleeting("p");
+    publish_all(&mut bed, publisher, "old", 11);
+    let id = link(&mut bed);
+    publish_all(&mut bed, publisher, "new", 520);
+    bed.pass_ms(10_000);
+    publish_all(&mut bed, publisher, "newest", 50);
+    // So many that the old ones are over, and more wait that came early.
+    let mut got = Vec::new();
+    while got.len() < 200 {
+        for message in bed.messages(id) {
+            bed.puback(id, message.packet_id);
+            got.push(message.payload);
+        }
+    }
+    assert!(got.contains(&"old10".to_owned()), "{got:?}");
+    bed.pass_ms(7_000);
+    let rest = drain(&mut bed, id);
+    let newest = rest.iter().filter(|payload| payload.starts_with("newest")).count();
+    assert_eq!(newest, 50, "{rest:?}");
+    assert!(bed.broker.counters().dropped_aged > 300);
+}
+
 #[test]
 fn messages_tell_when_they_came() {
     let mut bed = roomy();
