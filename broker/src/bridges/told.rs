@@ -59,6 +59,10 @@ impl Bridges {
             ticks.tick().await;
             for report in self.report(None).unwrap_or_default() {
                 self.tell_values(&report.name, &values(&report));
+                // It may have been taken out since it was looked at.
+                if self.find(Some(&report.name)).is_err() {
+                    self.tell_no_more(&report.name);
+                }
             }
         }
     }
