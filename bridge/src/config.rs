@@ -842,7 +842,7 @@ fn default_maximum_qos() -> u8 {
 }
 
 fn default_inflight_max() -> u16 {
-    100
+    1000
 }
 
 fn default_packet_bytes_max() -> u32 {

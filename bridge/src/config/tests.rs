@@ -27,7 +27,7 @@ fn defaults() {
     assert_eq!(config.client_id(), "outpost-central");
     assert_eq!(config.version, MqttVersion::V5);
     assert_eq!(config.keep_alive_s, 60);
-    assert_eq!(config.inflight_max, 100);
+    assert_eq!(config.inflight_max, 1000);
     assert_eq!((config.reconnect_min_ms, config.reconnect_max_ms), (1000, 60_000));
     assert_eq!(config.ack_timeout_s, 60);
     assert_eq!(config.topic[0].qos, 1);
