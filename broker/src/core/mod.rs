@@ -14,6 +14,8 @@
 //! | `overflow`, `last_per_topic` | full queues, messages that wait for too long, what is dropped |
 //! | `load` | messages of long queues, back from the store when their turn comes |
 //! | `origins` | messages that came over bridges: loops, and what came before |
+//! | `live`, `stamp` | of bridges: new messages beside a backlog, and when messages came |
+//! | `interest` | what bridges of other Outposts are told that there are subscribers for |
 //! | `acknowledge` | PUBACK, PUBREC, PUBREL, PUBCOMP of both halves |
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE, retained messages for new subscriptions |
 //! | `pending`, `policy` | the open batch, when it is due, and what that may cost |
