@@ -123,11 +123,6 @@ impl Queue {
         }
     }
 
-    /// Whether messages do not leave in the order of their numbers.
-    pub(super) fn is_mixed(&self) -> bool {
-        self.live.is_some()
-    }
-
     /// Whether a message that comes now overtakes others.
     pub(super) fn takes_live(&self, size: HeadSize) -> bool {
         self.live.as_ref().is_some_and(|live| live.has_room(size)) && self.has_old()

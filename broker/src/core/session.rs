@@ -70,6 +70,10 @@ pub(super) struct Session {
     pub has_ended: bool,
     last_packet_id: u16,
     is_lapped: bool,
+    /// The highest number that was sent since nothing was in flight.
+    highest_flown: Seq,
+    /// What is in flight does not ascend by number: new messages have overtaken older ones.
+    is_mixed: bool,
     done: Vec<(Seq, Seq)>,
     /// Somebody waits for room in the queue.
     pub is_awaited: bool,
@@ -197,6 +201,8 @@ impl Session {
             has_ended: false,
             last_packet_id: 0,
             is_lapped: false,
+            highest_flown: Seq(0),
+            is_mixed: false,
             full: Throttle::default(),
             is_stored: false,
             is_stored_durable: false,
@@ -270,6 +276,7 @@ impl Session {
     pub(super) fn take_off(&mut self, queued: Queued) -> Delivery {
         let packet_id = self.unused_packet_id();
         let state = SendState::first(queued.qos).expect("QoS 0 is never in flight");
+        self.note_flown(queued.seq);
         let delivery = queued.delivery(packet_id, false);
         self.inflight.push_back(Inflight { packet_id, state, content: Content::Message(queued) });
         delivery
@@ -369,15 +376,25 @@ impl Session {
         if self.inflight.is_empty() && self.inflight.capacity() > 64 {
             self.inflight = VecDeque::new();
         }
+        if self.inflight.is_empty() && self.resend.is_empty() {
+            (self.highest_flown, self.is_mixed) = (Seq(0), false);
+        }
         landed
+    }
+
+    /// A message is in flight. Its place there may be that of another number also after a restart, and
+    /// when the session is no longer one whose new messages overtake others.
+    fn note_flown(&mut self, seq: Option<Seq>) {
+        let Some(seq) = seq else { return };
+        self.is_mixed |= seq < self.highest_flown;
+        self.highest_flown = self.highest_flown.max(seq);
     }
 
     /// Notes that this session needs a stored message no more.
     pub(super) fn finish(&mut self, seq: Seq) {
         let is_pending = |from: Seq, to: Seq| {
-            let mut later = self.flights().filter_map(|i| i.content.seq().filter(|s| *s > from));
-            // What flies ascends, mostly, and so does the queue.
-            let flying = if self.queue.is_mixed() { later.min() } else { later.next() };
+            let mut later = self.flying().filter(|seq| *seq > from);
+            let flying = if self.is_mixed { later.min() } else { later.next() };
             flying.is_some_and(|seq| seq < to) || self.queue.has_between(from, to)
         };
         let at = self.done.partition_point(|(_, last)| *last < seq);
@@ -466,6 +483,7 @@ impl Session {
         };
         self.last_packet_id = packet_id.value();
         self.is_lapped = true;
+        self.note_flown(seq);
         self.resend.push_back(Inflight { packet_id, state, content });
     }
 
@@ -499,7 +517,7 @@ impl Session {
 
     pub(super) fn lowest_pending(&self) -> Option<Seq> {
         let mut flying = self.flying();
-        let first = if self.queue.is_mixed() { flying.min() } else { flying.next() };
+        let first = if self.is_mixed { flying.min() } else { flying.next() };
         first.into_iter().chain(self.queue.lowest()).min()
     }
 

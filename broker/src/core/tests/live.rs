@@ -139,6 +139,52 @@ fn what_waits_longest_goes_first_when_it_is_too_old() {
     assert!(bed.broker.counters().dropped_aged > 300);
 }
 
+/// What is in flight is in no order of numbers, whatever the session is told now.
+#[test]
+fn a_session_that_loses_its_share_knows_what_is_done() {
+    for (left_out, is_backwards) in (0..10).flat_map(|at| [(at, false), (at, true)]) {
+        let mut bed = roomy();
+        prepare(&mut bed, 50, false);
+        let other = bed.durable("o");
+        bed.subscribe(other, "#", QOS_1);
+        bed.lose(other);
+        let publisher = bed.fleeting("p");
+        publish_all(&mut bed, publisher, "old", 14);
+        let id = link(&mut bed);
+        publish_all(&mut bed, publisher, "new", 10);
+        let mut waiting: BTreeSet<String> = (0..14).map(|number| format!("old{number}")).collect();
+        waiting.extend((0..10).map(|number| format!("new{number}")));
+        for message in bed.messages(id).into_iter().take(8) {
+            bed.puback(id, message.packet_id);
+            waiting.remove(&message.payload);
+        }
+        bed.pass_ms(5_000);
+        bed.commit();
+        bed.crash();
+
+        prepare(&mut bed, 0, false);
+        let id = link(&mut bed);
+        bed.commit();
+        let mut flying = bed.messages(id);
+        assert_eq!(flying.len(), 10, "as many as there may be");
+        flying.remove(left_out);
+        if is_backwards {
+            flying.reverse();
+        }
+        for message in flying {
+            bed.puback(id, message.packet_id);
+            waiting.remove(&message.payload);
+        }
+        bed.pass_ms(5_000);
+        bed.commit();
+        bed.crash();
+        prepare(&mut bed, 0, false);
+        let id = link(&mut bed);
+        let got: BTreeSet<String> = drain(&mut bed, id).into_iter().collect();
+        assert_eq!(got, waiting, "{left_out}, {is_backwards}");
+    }
+}
+
 #[test]
 fn messages_tell_when_they_came() {
     let mut bed = roomy();
