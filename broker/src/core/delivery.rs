@@ -94,7 +94,10 @@ impl Broker {
         let session = &mut self.sessions[key as usize];
         session.note_topic(&queued);
         match queued.seq {
-            Some(_) if session.connection.is_some() && session.queue.takes_live(self.head_size) => {
+            Some(_)
+                if session.connection.is_some()
+                    && session.queue.takes_live(&queued, self.head_size) =>
+            {
                 session.queue.push_live(queued);
             }
             Some(seq) if !session.takes_into_memory(self.head_size) => {

@@ -123,9 +123,11 @@ impl Queue {
         }
     }
 
-    /// Whether a message that comes now overtakes others.
-    pub(super) fn takes_live(&self, size: HeadSize) -> bool {
-        self.live.as_ref().is_some_and(|live| live.has_room(size)) && self.has_old()
+    /// Whether a message that comes now overtakes others. One that is retained does not: the last value
+    /// of a topic has to come last.
+    pub(super) fn takes_live(&self, queued: &Queued, size: HeadSize) -> bool {
+        let has_room = self.live.as_ref().is_some_and(|live| live.has_room(size));
+        has_room && !queued.retain && self.has_old()
     }
 
     /// Puts in a message that overtakes others.

@@ -15,7 +15,8 @@ const OLD: usize = 700;
 const NEW: usize = 300;
 
 fn prepare(bed: &mut Bed, live_percent: u8, stamps: bool) {
-    let options = SubscriptionOptions::new(QOS_1);
+    let options =
+        SubscriptionOptions { retain_as_published: true, ..SubscriptionOptions::new(QOS_1) };
     let filters = [SubscribeFilter { filter: "#", options }];
     bed.broker.prepare_internal_session(bed.now, "b", &filters);
     bed.broker.set_internal_delivery(bed.now, "b", live_percent, stamps);
@@ -183,6 +184,26 @@ fn a_session_that_loses_its_share_knows_what_is_done() {
         let got: BTreeSet<String> = drain(&mut bed, id).into_iter().collect();
         assert_eq!(got, waiting, "{left_out}, {is_backwards}");
     }
+}
+
+/// The other broker would retain an old value for good.
+#[test]
+fn what_is_retained_overtakes_nothing() {
+    let mut bed = roomy();
+    prepare(&mut bed, 50, false);
+    let publisher = bed.fleeting("p");
+    publish_all(&mut bed, publisher, "old", 20);
+    bed.retain(publisher, "t", "first");
+    bed.commit();
+    let id = link(&mut bed);
+    bed.retain(publisher, "t", "second");
+    publish_all(&mut bed, publisher, "new", 20);
+    bed.retain(publisher, "t", "third");
+    let got = drain(&mut bed, id);
+    let place = |payload: &str| got.iter().position(|got| got == payload).expect("it came");
+    assert!(place("new0") < place("old19"));
+    assert!(place("old19") < place("first"));
+    assert!(place("first") < place("second") && place("second") < place("third"), "{got:?}");
 }
 
 #[test]
