@@ -155,12 +155,25 @@ impl Broker {
             self.acknowledge_dropped(now, id, session, publish, false);
             return Arrival::Handled(Handled::Done);
         }
-        if origin.number.is_some_and(|number| self.origins.contains(origin.node, number)) {
+        let is_old = |number| {
+            self.origins.contains(origin.node, number)
+                || publish.retain && self.retains_later(publish.topic, origin.node, number)
+        };
+        if origin.number.is_some_and(is_old) {
             self.counters.dropped_repeated += 1;
             self.acknowledge_dropped(now, id, session, publish, true);
             return Arrival::Handled(Handled::Done);
         }
         Arrival::New(Some(origin))
+    }
+
+    /// Whether a later message of the same broker is retained here. What is retained there is sent anew
+    /// where a bridge begins anew, with a number of its own: by a slow way it comes when what has replaced
+    /// it is here already, and would be taken for the present.
+    fn retains_later(&self, topic: &str, node: NodeId, number: u64) -> bool {
+        let retained = self.retained.find(&topic.into());
+        let origin = retained.and_then(|message| Origin::of(&message.properties()));
+        origin.is_some_and(|o| o.node == node && o.number.is_some_and(|later| later > number))
     }
 
     /// The number with which a bridge is told of a message: one that no restart gives away again.

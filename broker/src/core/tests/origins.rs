@@ -89,6 +89,31 @@ fn messages_to_a_bridge_tell_where_they_come_from() {
     assert!(bed.messages(sensor).iter().all(|message| message.properties.is_empty()));
 }
 
+/// It was sent anew, by a slow way.
+#[test]
+fn what_a_later_message_has_replaced_is_not_retained_again() {
+    let mut bed = Bed::new();
+    let watcher = bed.fleeting("w");
+    bed.subscribe(watcher, "#", QOS_1);
+    let incoming = bridge(&mut bed, "b");
+    for (packet_id, origin, payload) in [
+        (1, from_other(7, 2), "later"),
+        (2, from_other(5, 1), "earlier"),
+        (3, from_other(6, 1), ""),
+        (4, Origin { node: NodeId(1), number: Some(2), hops: 1 }.to_string(), "of another"),
+        (5, from_other(3, 1), "of the first again"),
+    ] {
+        let list = [Property::UserProperty(KEY, &origin)];
+        let properties = Properties::list(&list);
+        let publish = publish("t", QOS_1, packet_id, payload);
+        bed.send(incoming, &Packet::Publish(Publish { retain: true, properties, ..publish }));
+    }
+    bed.commit();
+    assert_eq!(bed.drain(watcher), ["later", "of another", "of the first again"]);
+    assert_eq!(bed.got(incoming).len(), 5, "all are acknowledged");
+    assert_eq!(bed.broker.counters().dropped_repeated, 2);
+}
+
 #[test]
 fn one_more_bridge_is_one_more_hop() {
     let mut bed = Bed::new();
