@@ -463,6 +463,14 @@ impl Bed {
         self.lose(id);
     }
 
+    /// As for the session of a part of this program, where there is one with this name.
+    pub(super) fn set_live_percent(&mut self, client_id: &str, percent: u8) {
+        if let Some(key) = self.broker.clients.get(client_id) {
+            let session = &mut self.broker.sessions[*key as usize];
+            session.queue.set_live_percent(percent, self.broker.next_seq);
+        }
+    }
+
     /// The network connection is gone.
     pub(super) fn lose(&mut self, id: ConnId) {
         self.broker.handle_closed(self.now, id);

@@ -9,6 +9,7 @@
 mod client;
 mod oracle;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -123,6 +124,22 @@ fn lossy_queue(draw: &mut Draw, limits: &Limits) -> QueueClass {
     QueueClass { client_id: LOSSY_NAME.into(), policy }
 }
 
+/// Has new messages overtake old ones to some clients, as to bridges: drawn apart, so that the other runs
+/// are as before.
+fn hurry(seed: u64, clients: &mut [Client]) -> BTreeSet<usize> {
+    let mut draw = Draw(seed ^ 0x11fe);
+    let is_run = draw.one_in(3);
+    let mut hurried = BTreeSet::new();
+    for (who, client) in clients.iter_mut().enumerate() {
+        let percent = draw.of(&[0, 1, 50, 90]);
+        if is_run && client.is_durable() && percent > 0 {
+            client.live_percent = percent;
+            hurried.insert(who);
+        }
+    }
+    hurried
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut draw = Draw(seed);
@@ -135,7 +152,8 @@ impl World {
         let has_tight_queues =
             limits.queue_messages_max < 1_000 || limits.queue_total_bytes_max < 1_000;
         let clients = (0..3 + draw.below(3)).map(|i| Client::drawn(i as usize, &mut draw));
-        let clients = clients.collect();
+        let mut clients: Vec<Client> = clients.collect();
+        let hurried = hurry(seed, &mut clients);
         let has_classes = seed % 4 == 3;
         let mut settings = settings(limits);
         settings.queues = vec![lossy_queue(&mut draw, &settings.limits)];
@@ -146,7 +164,7 @@ impl World {
         bed.holds_loads = draw.one_in(2);
         bed.broker.head_size =
             HeadSize { messages: draw.of(&[2, 3, 4, 512]), bytes: draw.of(&[10, 30, 128 << 10]) };
-        let (oracle, trace) = (Oracle::new(has_tight_queues), Vec::new());
+        let (oracle, trace) = (Oracle::new(has_tight_queues, hurried), Vec::new());
         Self { bed, draw, clients, oracle, has_classes, trace }
     }
 

@@ -65,6 +65,8 @@ pub(super) struct Client {
     expiry_s: u32,
     receive_maximum: Option<u16>,
     pub subscription_qos: QoS,
+    /// Of a hundred messages to it, how many are new ones while old ones wait.
+    pub live_percent: u8,
     pub connection: Option<ConnId>,
     pub is_accepted: bool,
     inbox: VecDeque<Got>,
@@ -103,6 +105,7 @@ impl Client {
             expiry_s: draw.of(&[0, 40, 100_000, 100_000]),
             receive_maximum,
             subscription_qos: draw.of(&[QOS_0, QOS_1, QOS_2, QOS_2]),
+            live_percent: 0,
             connection: None,
             is_accepted: false,
             inbox: VecDeque::new(),
@@ -138,7 +141,9 @@ impl Client {
 
     /// A member that loses nothing: QoS 1 at least, and a session that is kept.
     pub(super) fn may_share(&self) -> bool {
-        !self.is_lossy() && self.is_durable() && self.subscription_qos > QOS_0
+        let is_kept = self.is_durable() && self.subscription_qos > QOS_0;
+        // No part of this program shares a subscription, and others are not hurried.
+        !self.is_lossy() && is_kept && self.live_percent == 0
     }
 
     pub(super) fn has_inbox(&self) -> bool {
@@ -168,6 +173,9 @@ impl Client {
             self.presence = Presence::Absent;
         }
         self.expected_presence = self.presence_at(bed);
+        if self.live_percent > 0 {
+            bed.set_live_percent(self.name, self.live_percent);
+        }
         let mut list = vec![Property::SessionExpiryInterval(self.expiry_s)];
         list.extend(self.receive_maximum.map(Property::ReceiveMaximum));
         let id = bed.connect(&Connect {

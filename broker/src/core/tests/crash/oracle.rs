@@ -51,11 +51,13 @@ pub(super) struct Oracle {
     members_lost: u32,
     /// Publishers are refused now and then.
     has_tight_queues: bool,
+    /// Clients to which new messages overtake old ones.
+    hurried: BTreeSet<usize>,
 }
 
 impl Oracle {
-    pub(super) fn new(has_tight_queues: bool) -> Self {
-        Self { has_tight_queues, ..Self::default() }
+    pub(super) fn new(has_tight_queues: bool, hurried: BTreeSet<usize>) -> Self {
+        Self { has_tight_queues, hurried, ..Self::default() }
     }
 
     pub(super) fn new_message(
@@ -165,6 +167,7 @@ impl Oracle {
         // What was sent at QoS 0 may be lost, the first copy may have expired, or have been refused
         // without its publisher's knowledge; what that sends again then comes late.
         let may_be_late = message.expires
+            || self.hurried.contains(&who.0)
             || qos == QOS_0 && message.qos > QOS_0
             || (self.has_tight_queues || who.0 == LOSSY) && message.attempts > 1;
         if may_be_late || !message.first.contains(&who) {
