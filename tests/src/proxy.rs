@@ -210,7 +210,9 @@ impl Shared {
             if self.lock().connections[number].is_half_open && count > 0 {
                 continue;
             }
-            way.push(&block[..count], self.lock().quality.delay);
+            // Not under the lock: it may have to wait.
+            let delay = self.lock().quality.delay;
+            way.push(&block[..count], delay);
             if count == 0 {
                 return;
             }

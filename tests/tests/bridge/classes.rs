@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use outpost_protocol::{Packet, Property, Publish, QoS};
-use outpost_tests::{Broker, PubAck, Publish as Received, message, v5};
+use outpost_tests::{Broker, Proxy, PubAck, Publish as Received, Quality, message, v5};
 use serde_json::Value;
 
 use crate::control::{bridge, centre, port};
@@ -168,6 +168,25 @@ fn new_messages_come_between_old_ones_and_all_tell_their_time() {
         }
     }
     assert!(new_after.is_some_and(|after| after < OLD), "{new_after:?}");
+}
+
+/// The link carries 1 MB a second for each connection; alarms have four to send.
+#[test]
+fn alarms_that_fill_the_link_go_first() {
+    const ALARMS: usize = 200;
+    let central = Broker::start();
+    let bytes_per_s = Some(1_000_000);
+    let link = Proxy::start(central.address(), Quality { delay: Duration::ZERO, bytes_per_s });
+    let plain = "compression = \"none\"\n[[bridge.class]]\nname = \"bulk\"\npriority = 10\n";
+    let gateway = gateway(link.address(), &format!("{plain}{CLASSES}"));
+    let mut all = central.connect(&v5("all"));
+    all.subscribe("#", QoS::AtLeastOnce);
+    publish(&gateway, "alarms/fire", (0..ALARMS).map(|_| "x".repeat(20_000)));
+    assert_eq!(all.take().topic, "alarms/fire");
+    publish(&gateway, "other", ["bulk".to_owned()]);
+    let before = (1..=ALARMS).find(|_| all.take().topic == "other");
+    // The last alarms are on their way by then, in the buffers of the link.
+    assert!(before.is_some_and(|before| before > ALARMS / 2), "{before:?}");
 }
 
 fn keys(message: &Received) -> Vec<String> {
