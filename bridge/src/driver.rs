@@ -19,7 +19,7 @@ use crate::end::MqttEnd;
 use crate::gather::Gather;
 use crate::handshake::{Peer, Request};
 use crate::hours::{Hours, Opening};
-use crate::interest::Interest;
+use crate::interest::{Interest, narrowing};
 use crate::link::{Clock, Link, notify};
 use crate::link_error::{LinkError, Phase};
 use crate::mapping::Mapping;
@@ -568,20 +568,8 @@ impl Driver {
     /// What the remote broker does not want need not wait for it.
     fn handle_interest(&mut self, interest: &Arc<Interest>, local: &mut dyn Connector) {
         let before = self.interest.replace(interest.clone());
-        let wants = |interest: Arc<Interest>| {
-            let mapping = self.mapping.clone();
-            move |topic: &str| {
-                let mut mapped = String::new();
-                mapping.map(Side::Local, topic, &mut mapped).is_some() && interest.wants(&mapped)
-            }
-        };
-        let takes = wants(interest.clone());
-        let wanted = takes.clone();
-        let before = before.map(wants);
-        let newly = move |topic: &str| {
-            wanted(topic) && !before.as_ref().is_some_and(|before| before(topic))
-        };
-        local.narrow(Arc::new(takes), Arc::new(newly));
+        let (takes, newly) = narrowing(&self.mapping, before, interest);
+        local.narrow(takes, newly);
     }
 
     fn handle_notice(&mut self, notice: &Notice) {

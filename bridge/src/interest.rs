@@ -6,8 +6,13 @@
 //! behind its length in two bytes.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use outpost_protocol::TopicFilter;
+
+use crate::connect::TopicTest;
+use crate::mapping::Mapping;
+use crate::side::Side;
 
 /// The topic on which it is told, to the bridge and to nobody else.
 pub const TOPIC: &str = "$outpost/interest";
@@ -77,6 +82,27 @@ impl Interest {
         let fits = |filter: &str| TopicFilter::new(filter).is_ok_and(|f| f.matches(topic));
         topics.contains(topic) || wildcards.iter().any(|filter| fits(filter))
     }
+}
+
+/// Which local topics have to wait for the other broker from now on, and on which of them it wants what
+/// is retained: on those that it did not want `before`.
+pub fn narrowing(
+    mapping: &Arc<Mapping>,
+    before: Option<Arc<Interest>>,
+    interest: &Arc<Interest>,
+) -> (TopicTest, TopicTest) {
+    let wants = |interest: Arc<Interest>| {
+        let mapping = mapping.clone();
+        move |topic: &str| {
+            let mut mapped = String::new();
+            mapping.map(Side::Local, topic, &mut mapped).is_some() && interest.wants(&mapped)
+        }
+    };
+    let takes = wants(interest.clone());
+    let (wanted, before) = (takes.clone(), before.map(wants));
+    let newly =
+        move |topic: &str| wanted(topic) && !before.as_ref().is_some_and(|before| before(topic));
+    (Arc::new(takes), Arc::new(newly))
 }
 
 #[cfg(test)]

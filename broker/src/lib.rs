@@ -14,3 +14,5 @@ pub mod reload;
 pub mod server;
 pub mod store;
 pub mod tls;
+
+pub use bridges::prepare as prepare_bridge;

@@ -36,7 +36,7 @@ use tokio::task::JoinHandle;
 use tracing::info;
 
 pub(crate) use report::{Report, WayReport};
-pub(crate) use session::prepare;
+pub use session::prepare;
 
 use crate::net::handshake::Door;
 use crate::net::local::LocalConnector;

@@ -11,7 +11,7 @@ use crate::core::{Broker, Takes};
 
 /// A bridge's session is there before the first client: a gateway that has never reached its centre
 /// keeps what it acknowledges all the same.
-pub(crate) fn prepare(broker: &mut Broker, now: Instant, bridge: &BridgeConfig) {
+pub fn prepare(broker: &mut Broker, now: Instant, bridge: &BridgeConfig) {
     let subscriptions: Vec<(String, SubscriptionOptions)> = bridge
         .local_subscriptions()
         .map(|(filter, qos)| {

@@ -13,15 +13,19 @@ pub struct Coverage(BTreeMap<&'static str, u64>);
 
 /// What has to happen in a thousand runs of several sites.
 const SITE_KINDS: &[&str] = &[
+    "interests heard",
     "links cut",
     "links gone silent",
     "links made",
+    "links that let others go first",
     "loops stopped",
+    "messages that overtook",
     "power cuts of sites",
     "repetitions stopped",
     RUNS_OF_SITES,
     "sites ended in order",
     "sites killed",
+    "subscribers that left topics",
     "writes lost",
     "writes torn",
 ];

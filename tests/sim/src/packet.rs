@@ -132,7 +132,8 @@ fn owned(packet: &Packet<'_>) -> Got {
         Packet::Publish(p) => Got::Publish(GotPublish {
             topic: p.topic.to_owned(),
             alias: p.properties.topic_alias(),
-            message: message_of(p.payload),
+            // What brokers tell each other is no message of a client.
+            message: if p.topic.starts_with('$') { None } else { message_of(p.payload) },
             qos: p.qos,
             dup: p.dup,
             retain: p.retain,

@@ -1,14 +1,13 @@
 //! What the processes of the sites do: their connection tasks, timers and store threads.
 
+use outpost_bridge::config::BridgeConfig;
 use outpost_broker::core::output::{ByteBuffer, Encoder};
 use outpost_broker::core::{Handled, Peer};
-use outpost_protocol::{
-    Packet, ProtocolVersion, QoS, RetainHandling, SubscribeFilter, SubscriptionOptions, decode,
-};
+use outpost_broker::prepare_bridge;
+use outpost_protocol::{Packet, ProtocolVersion, decode};
 
 use super::connection::{BrokerEnd, ConnNumber, OpenEnd, Owner};
-use super::link::client_id;
-use super::{Event, How, World, plan};
+use super::{Event, How, World};
 use crate::packet::{Got, packets};
 
 const V5: ProtocolVersion = ProtocolVersion::V5;
@@ -24,22 +23,13 @@ impl World {
         self.sites[site].process += u64::from(is_first);
         let contents = self.sites[site].machine.start(now).expect("the disk is sound");
         self.tell(format_args!("site {site} starts: {contents:?}"));
-        let own = self.links.iter().enumerate().filter(|(_, link)| link.from == site);
-        let ids: Vec<String> = own.map(|(link, _)| client_id(link)).collect();
-        let rules = plan::rules();
-        let filters: Vec<String> = rules.iter().map(|rule| rule.local_filter()).collect();
-        let options = SubscriptionOptions {
-            qos: QoS::ExactlyOnce,
-            no_local: true,
-            retain_as_published: true,
-            retain_handling: RetainHandling::SendAtSubscribeIfNew,
-        };
-        let filters: Vec<SubscribeFilter<'_>> =
-            filters.iter().map(|filter| SubscribeFilter { filter, options }).collect();
+        let own: Vec<&BridgeConfig> =
+            self.links.iter().filter(|link| link.from == site).map(|link| &link.config).collect();
+        let ids: Vec<String> = own.iter().map(|bridge| bridge.client_id()).collect();
         let broker = self.sites[site].machine.broker().expect("it has just started");
         broker.end_internal_sessions_except(now, &ids);
-        for id in &ids {
-            broker.prepare_internal_session(now, id, &filters);
+        for bridge in own {
+            prepare_bridge(broker, now, bridge);
         }
     }
 

@@ -2,35 +2,46 @@
 
 use std::sync::Arc;
 
+use outpost_bridge::config::BridgeConfig;
 use outpost_bridge::handshake::{Peer, Request};
+use outpost_bridge::interest::{Interest, narrowing};
 use outpost_bridge::mapping::Mapping;
 use outpost_bridge::output::{Output, Outputs};
+use outpost_bridge::peering::{Features, NodeId};
 use outpost_bridge::relay::{Notice, Plan as RelayPlan, Relay, sweep_needed};
 use outpost_bridge::side::{PerSide, Side};
+use outpost_bridge::turns::{Turn, Turns};
+use outpost_broker::core::Takes;
 use outpost_protocol::{Packet, ProtocolVersion, decode};
 
 use super::connection::{ConnNumber, Owner};
-use super::plan::{Plan, rules};
+use super::plan::Plan;
 use super::{Event, World};
 
 const PACKET_BYTES_MAX: u32 = 1 << 20;
 const ACK_TIMEOUT_MS: u64 = 60_000;
-const KEEP_ALIVE_S: u16 = 30;
 const CONNACK_LIMIT_MS: u64 = 30_000;
 
-/// The client identifier of a bridge.
-pub(super) fn client_id(link: usize) -> String {
-    format!("bridge-{link}")
-}
+/// How long the network takes for what it takes at once, at the most.
+const TAKES_MS: u64 = 20;
 
-/// A bridge of the gateway `from` to the site `to`.
+/// With a limit to the messages a second: how many seconds' worth the local broker sends ahead.
+const HELD_S: u32 = 3;
+
+/// A link of a bridge of the gateway `from` to the site `to`.
 pub(super) struct Link {
     pub from: usize,
-    to: usize,
+    pub to: usize,
+    /// That of the bridge, as this link knows it.
+    pub config: BridgeConfig,
     mapping: Arc<Mapping>,
-    inflight_max: u16,
+    /// Shared by the links of its bridge.
+    turns: Turns,
+    bridge: usize,
     state: State,
     subscribed: PerSide<bool>,
+    /// What the process of the gateway was last told of the interest at the other end.
+    pub interest: Option<Arc<Interest>>,
     /// What the process of the gateway remembers of a sweep that did not finish.
     sweep_left: Option<Side>,
     /// The next look at its time limits stands in the agenda for then.
@@ -52,20 +63,34 @@ struct Up {
     conns: PerSide<ConnNumber>,
     relay: Relay,
     outputs: Outputs,
+    turn: Turn,
+    /// Something waits for the network.
+    is_busy: bool,
+    /// The network takes nothing before.
+    takes_at_ms: u64,
+    /// The next attempt to write stands in the agenda for then.
+    looks_at_ms: Option<u64>,
 }
 
 impl Link {
-    pub(super) fn new((from, to): (usize, usize), plan: &Plan) -> Self {
-        Self {
+    /// All links of a bridge.
+    pub(super) fn of_bridge(bridge: usize, (from, to): (usize, usize), plan: &Plan) -> Vec<Self> {
+        let turns = Turns::default();
+        let link = |config: BridgeConfig| Self {
             from,
             to,
-            mapping: Arc::new(Mapping::new(&rules())),
-            inflight_max: plan.inflight_max,
+            mapping: Arc::new(config.mapping()),
+            config,
+            turns: turns.clone(),
+            bridge,
             state: State::Idle,
             subscribed: PerSide::default(),
+            interest: None,
             sweep_left: None,
             look_at_ms: None,
-        }
+        };
+        let configs = plan.ways.links(&format!("bridge-{bridge}"), plan.inflight_max);
+        configs.into_iter().map(link).collect()
     }
 
     pub(super) fn is_subscribed(&self) -> bool {
@@ -91,22 +116,32 @@ impl Link {
         }
     }
 
-    fn request(&self, link: usize, receive_maximum: u16) -> Request {
+    fn request(&self, side: Side, receive_maximum: u16, node: Option<NodeId>) -> Request {
+        let held_max = match (side, self.config.own_class().messages_per_s) {
+            (Side::Remote, _) | (_, 0) => u16::MAX,
+            (Side::Local, per_s) => u16::try_from(per_s * HELD_S).unwrap_or(u16::MAX),
+        };
+        let interest = side == Side::Remote && self.config.interest;
         Request {
             version: ProtocolVersion::V5,
             bridge_bit: false,
-            client_id: client_id(link),
+            client_id: self.config.client_id(),
             user_name: None,
             password: None,
-            keep_alive_s: KEEP_ALIVE_S,
-            receive_maximum: receive_maximum.min(self.inflight_max),
+            keep_alive_s: self.config.keep_alive_s,
+            receive_maximum: receive_maximum.min(self.config.inflight_max).min(held_max),
             packet_bytes_max: PACKET_BYTES_MAX,
             topic_alias_max: 3,
-            features: Default::default(),
-            node: None,
+            features: Features { interest, ..Features::default() },
+            node,
             will_topic: None,
             ends_session: false,
         }
+    }
+
+    /// Whether new messages overtake old ones on the way out.
+    pub(super) fn is_live(&self) -> bool {
+        self.config.own_class().live_percent > 0
     }
 }
 
@@ -144,7 +179,9 @@ impl World {
 
     fn begin_link(&mut self, index: usize) {
         let link = &self.links[index];
-        let (to, request) = (link.to, link.request(index, u16::MAX));
+        let broker = self.sites[link.from].machine.broker();
+        let node = broker.filter(|_| self.plan.ways.tells_node).map(|broker| broker.node());
+        let (to, request) = (link.to, link.request(Side::Remote, u16::MAX, node));
         let hello = hello(&request);
         let Some(remote) = self.open(Owner::Link(index, Side::Remote), to, &hello) else {
             let ms = self.draw.below(3_000);
@@ -177,12 +214,13 @@ impl World {
         let State::Connecting { conns, remote, .. } = &mut link.state else { return };
         let asked = remote.as_ref().map_or(u16::MAX, |peer| peer.receive_maximum);
         let (mut conns, remote) = (*conns, remote.clone());
-        let request = link.request(index, asked);
+        let request = link.request(side, asked, None);
         let peer = Peer::granted(&request, &connack).expect("bridges are accepted");
         conn.input.drain(..len);
         match (side, remote) {
             (Side::Remote, _) => {
-                let request = link.request(index, peer.receive_maximum);
+                let node = peer.peering.filter(|_| self.plan.ways.tells_node).and_then(|p| p.node);
+                let request = link.request(Side::Local, peer.receive_maximum, node);
                 let (from, hello) = (link.from, hello(&request));
                 conns.local = self.open(Owner::Link(index, Side::Local), from, &hello);
                 let until_ms = self.now_ms() + CONNACK_LIMIT_MS;
@@ -204,6 +242,7 @@ impl World {
         let link = &mut self.links[index];
         let left = link.sweep_left.filter(|&side| peers[side].session_present);
         link.sweep_left = sweep_needed(&link.mapping, &peers).or(left);
+        let class = link.config.own_class();
         let plan = RelayPlan {
             mapping: link.mapping.clone(),
             peers,
@@ -212,13 +251,18 @@ impl World {
             tells_origin: true,
             ack_timeout_ms: ACK_TIMEOUT_MS,
             packet_bytes_max: PACKET_BYTES_MAX,
-            receive_maximum: link.inflight_max,
-            per_s: (0, 0),
+            receive_maximum: link.config.inflight_max,
+            per_s: (class.messages_per_s, class.bytes_per_s),
             retired: Default::default(),
         };
         let mut outputs = Outputs::default();
         let relay = Relay::new(plan, now_ms, &mut outputs);
-        link.state = State::Up(Box::new(Up { conns, relay, outputs }));
+        let turn = link.turns.enter(class.priority);
+        let (is_busy, takes_at_ms, looks_at_ms) = (false, now_ms, None);
+        let up = Up { conns, relay, outputs, turn, is_busy, takes_at_ms, looks_at_ms };
+        link.state = State::Up(Box::new(up));
+        let is_live = link.is_live();
+        self.oracle.link_begins(is_live);
         self.relay_packets(index);
     }
 
@@ -227,8 +271,10 @@ impl World {
         let now_ms = self.now_ms();
         let link = &mut self.links[index];
         let State::Up(up) = &mut link.state else { return };
-        let mut failed = None;
-        let mut goes_on = true;
+        let yields = up.turn.others().go_first();
+        let mut failed = up.relay.yield_to_others(yields, now_ms, &mut up.outputs).err();
+        let mut goes_on = failed.is_none();
+        let mut interest = None;
         while std::mem::take(&mut goes_on) {
             for side in Side::BOTH {
                 let Some(conn) = self.conns.get_mut(&up.conns[side]) else { continue };
@@ -247,8 +293,12 @@ impl World {
             match notice {
                 Notice::Subscribed(side) => link.subscribed[side] = true,
                 Notice::Swept(_) => link.sweep_left = None,
+                Notice::Interest(heard) => interest = Some(heard),
                 other => panic!("{other:?}"),
             }
+        }
+        if let Some(interest) = interest {
+            self.hear_interest(index, interest);
         }
         match failed {
             Some(error) => {
@@ -259,12 +309,56 @@ impl World {
         }
     }
 
+    /// The gateway stores what is wanted at the other end from now on.
+    fn hear_interest(&mut self, index: usize, interest: Arc<Interest>) {
+        self.coverage.hit("interests heard");
+        self.tell(format_args!("link {index} hears of {interest:?}"));
+        let now = self.now;
+        let link = &mut self.links[index];
+        let before = link.interest.replace(interest.clone());
+        let (takes, newly) = narrowing(&link.mapping, before, &interest);
+        let client_id = link.config.client_id();
+        let (from, to) = (link.from, link.to);
+        let broker = self.sites[from].machine.broker().expect("its bridges end with it");
+        broker.narrow_internal_session(&client_id, Some(Takes(takes)));
+        broker.renew_internal_retained(now, &client_id, Takes(newly));
+        self.note_known(to);
+    }
+
+    /// The network has taken something, or other links have.
+    pub(super) fn write_link(&mut self, index: usize, remote: ConnNumber) {
+        let now_ms = self.now_ms();
+        let State::Up(up) = &mut self.links[index].state else { return };
+        if up.conns.remote != remote {
+            return;
+        }
+        up.looks_at_ms = up.looks_at_ms.filter(|at_ms| now_ms < *at_ms);
+        let yields = up.turn.others().go_first();
+        if yields {
+            self.coverage.hit("links that let others go first");
+        }
+        if let Err(error) = up.relay.yield_to_others(yields, now_ms, &mut up.outputs) {
+            let error = error.to_string();
+            return self.drop_link(index, &error);
+        }
+        self.flush_link(index);
+        self.plan_look(index);
+    }
+
     fn flush_link(&mut self, index: usize) {
         let now_ms = self.now_ms();
+        let bytes_at_once = self.plan.ways.bytes_at_once;
         let State::Up(up) = &mut self.links[index].state else { return };
         let mut sent = Vec::new();
         for side in Side::BOTH {
-            let bytes = up.outputs[side].pending().to_vec();
+            let mut bytes = up.outputs[side].pending().to_vec();
+            if side == Side::Remote && bytes_at_once > 0 && !bytes.is_empty() {
+                if now_ms < up.takes_at_ms {
+                    continue;
+                }
+                bytes.truncate(bytes_at_once);
+                up.takes_at_ms = now_ms + self.draw.between(1, TAKES_MS);
+            }
             if !bytes.is_empty() {
                 up.outputs[side].advance(bytes.len());
                 up.relay.handle_written(side, now_ms);
@@ -274,6 +368,37 @@ impl World {
         up.relay.note_outputs(now_ms, &up.outputs);
         for (number, bytes) in sent {
             self.send(number, &bytes);
+        }
+        self.note_busy(index);
+    }
+
+    /// What the network does not take at once it takes soon; meanwhile links of a lower class wait.
+    fn note_busy(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        let State::Up(up) = &mut link.state else { return };
+        let is_busy = !up.outputs.remote.is_empty();
+        up.turn.note(is_busy);
+        let has_changed = std::mem::replace(&mut up.is_busy, is_busy) != is_busy;
+        if is_busy && up.looks_at_ms.is_none() {
+            up.looks_at_ms = Some(up.takes_at_ms);
+            let event = Event::Write(index, up.conns.remote);
+            let at = outpost_broker::core::time::Instant(up.takes_at_ms);
+            self.plan_at(at, event);
+        }
+        if has_changed {
+            self.tell_others(index);
+        }
+    }
+
+    /// Links of the same bridge look again whether they are to wait.
+    fn tell_others(&mut self, index: usize) {
+        let bridge = self.links[index].bridge;
+        for other in (0..self.links.len()).filter(|other| *other != index) {
+            if self.links[other].bridge == bridge
+                && let State::Up(up) = &self.links[other].state
+            {
+                self.plan_in(0, Event::Write(other, up.conns.remote));
+            }
         }
     }
 
@@ -304,6 +429,7 @@ impl World {
         let conns = self.links[index].conns();
         self.links[index].state = State::Idle;
         self.links[index].sweep_left = sweep;
+        self.tell_others(index);
         conns.into_iter().for_each(|number| self.drop_conn(number));
         let ms = self.draw.below(2_000);
         self.plan_in(ms, Event::Link(index));
@@ -314,6 +440,7 @@ impl World {
         let conns = self.links[index].conns();
         let link = &mut self.links[index];
         (link.state, link.sweep_left, link.look_at_ms) = (State::Idle, None, None);
+        link.interest = None;
         conns.into_iter().for_each(|number| self.drop_conn(number));
         self.plan_in(500, Event::Link(index));
     }

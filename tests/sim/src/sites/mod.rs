@@ -34,7 +34,7 @@ use link::Link;
 use oracle::Oracle;
 use plan::Plan;
 use publisher::Publisher;
-use subscriber::Subscriber;
+use subscriber::{GROUPS, Subscriber};
 
 /// How long everything may take to come to rest, in virtual milliseconds.
 const REST_MS_MAX: u64 = 30 * 60 * 1000;
@@ -44,6 +44,9 @@ const QUIET_MS: u64 = 3 * 60 * 1000;
 
 /// More happens in no run.
 const EVENTS_MAX: u64 = 1_000_000;
+
+/// With interest: a subscriber leaves some topics, or comes back to them, for one in so many messages.
+const LEAVES_ONE_IN: u64 = 12;
 
 /// Something that is to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +60,8 @@ enum Event {
     Subscribe(usize),
     /// A link is made, or looks at its time limits.
     Link(usize),
+    /// The network takes more of what goes to this remote end, or a link need not wait for others any more.
+    Write(usize, ConnNumber),
     /// The store of a site has done what it does for the process of this number.
     Commit(usize, u64),
     Load(usize, u64, Load),
@@ -103,19 +108,20 @@ pub fn play_sites(seed: u64, is_printed: bool) -> Report {
 impl World {
     fn new(seed: u64, is_printed: bool) -> Self {
         let mut draw = Draw::new(seed ^ 0x5174_e500);
-        let plan = Plan::drawn(&mut draw);
+        let plan = Plan::drawn(seed, &mut draw);
         let site = |index: usize, draw: &mut Draw| {
             let disk = Disk::new(draw.fork());
             let settings = plan.settings(seed, index);
             Site { machine: Machine::new(settings, plan.store.clone(), disk), process: 0 }
         };
         let sites: Vec<Site> = (0..plan.sites).map(|index| site(index, &mut draw)).collect();
-        let links = plan.links.iter().map(|ends| Link::new(*ends, &plan)).collect();
+        let bridges = plan.bridges.iter().enumerate();
+        let links = bridges.flat_map(|(bridge, ends)| Link::of_bridge(bridge, *ends, &plan));
         Self {
-            links,
+            links: links.collect(),
             publishers: (0..plan.sites).map(Publisher::new).collect(),
             subscribers: (0..plan.sites).map(Subscriber::new).collect(),
-            oracle: Oracle::new(plan.sites),
+            oracle: Oracle::new(&plan),
             sites,
             draw,
             now: EPOCH,
@@ -144,8 +150,7 @@ impl World {
         }
         // What is subscribed before the first message is published is entitled to it.
         self.until("all are subscribed", |world| {
-            world.subscribers.iter().all(|s| s.is_subscribed)
-                && world.links.iter().all(Link::is_subscribed)
+            world.oracle.is_all_known() && world.links.iter().all(Link::is_subscribed)
         });
         self.has_faults = true;
         for site in 0..self.sites.len() {
@@ -154,13 +159,23 @@ impl World {
         self.until("all is published", |world| world.published >= world.plan.messages);
         self.tell(format_args!("the faults end"));
         self.has_faults = false;
+        self.want_everything();
         self.until("all is delivered", |world| {
-            world.publishers.iter().all(Publisher::is_at_rest) && world.oracle.is_complete()
+            let is_at_rest = world.publishers.iter().all(Publisher::is_at_rest);
+            is_at_rest && world.oracle.is_all_known() && world.oracle.is_complete()
         });
         self.tell(format_args!("all is delivered"));
-        let quiet_at = self.now.plus_ms(QUIET_MS);
-        while self.now < quiet_at {
-            self.step();
+        // A slow link may have much left of what has come by other ways, or comes once more.
+        let until = self.now.plus_ms(REST_MS_MAX);
+        loop {
+            let quiet_at = self.now.plus_ms(QUIET_MS);
+            while self.now < quiet_at {
+                self.step();
+            }
+            let look = |site: &Site| site.machine.look().expect("the store is sound");
+            if self.now >= until || self.sites.iter().all(|site| look(site).messages.is_empty()) {
+                break;
+            }
         }
         self.check_end();
     }
@@ -183,6 +198,7 @@ impl World {
 
     fn check_end(&mut self) {
         self.oracle.check_end();
+        self.coverage.add("messages that overtook", self.oracle.overtaken());
         let mut retained = Vec::new();
         for site in &mut self.sites {
             self.coverage.add("loops stopped", site.machine.counters().dropped_loop);
@@ -245,6 +261,7 @@ impl World {
             Event::Publish(who) => self.publish(who),
             Event::Subscribe(who) => self.connect_subscriber(who),
             Event::Link(link) => self.tend_link(link),
+            Event::Write(link, remote) => self.write_link(link, remote),
             Event::Commit(site, process) if process == self.sites[site].process => {
                 self.end_commit(site);
             }
@@ -275,6 +292,11 @@ impl World {
             self.cut_link(link);
         } else if self.draw.percent(faults.silence_percent) {
             self.silence_link(link);
+        }
+        if self.plan.ways.interest && self.draw.one_in(LEAVES_ONE_IN) {
+            let who = self.draw.below(self.subscribers.len() as u64) as usize;
+            let group = self.draw.below(GROUPS.len() as u64) as usize;
+            self.change_mind(who, group);
         }
     }
 }
