@@ -28,6 +28,7 @@
 mod acks;
 mod aliases;
 mod flow;
+mod held;
 mod paced;
 mod publish;
 mod subscribe;
@@ -52,11 +53,11 @@ use crate::side::{PerSide, Side};
 
 use aliases::{Given, Taken};
 use flow::Flow;
+use held::Held;
 use paced::Paced;
 use subscribe::Subscribing;
 use sweep::Sweep;
 use watch::Watch;
-use window::Beyond;
 
 pub use sweep::needed as sweep_needed;
 
@@ -182,7 +183,8 @@ pub struct Relay {
     peers: PerSide<Peer>,
     /// By the end that the messages come from.
     flows: PerSide<Flow>,
-    beyond: PerSide<Beyond>,
+    /// Beyond the window of the other end.
+    beyond: PerSide<Held>,
     watches: PerSide<Watch>,
     /// Topic aliases, by the end that is sent them.
     aliases_given: PerSide<Given>,

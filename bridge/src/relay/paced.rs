@@ -5,13 +5,12 @@
 //! many there can be is the business of the local broker's window; beyond [`HELD_BYTES_MAX`] the local
 //! end is not read any more.
 
-use std::collections::VecDeque;
+use outpost_protocol::Publish;
 
-use outpost_protocol::{Packet, Publish, decode};
-
-use super::{Relay, protocol_error};
+use super::Relay;
+use super::held::{self, Held};
 use crate::link_error::LinkError;
-use crate::output::{Output, Outputs};
+use crate::output::Outputs;
 use crate::pace::Pace;
 use crate::side::Side;
 
@@ -22,8 +21,7 @@ const HELD_BYTES_MAX: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Paced {
     pace: Pace,
-    held: VecDeque<Box<[u8]>>,
-    held_bytes: usize,
+    held: Held,
     /// Other links go first.
     yields: bool,
     /// Since when the other broker is to say what it wants; none: it has, or was not asked.
@@ -48,7 +46,7 @@ impl Paced {
 
     /// No more is to come before some has gone.
     pub(super) fn is_full(&self) -> bool {
-        self.held_bytes > HELD_BYTES_MAX
+        self.held.bytes() > HELD_BYTES_MAX
     }
 
     /// When the next message that is held may go; none: there is none, or it does not depend on time.
@@ -78,12 +76,7 @@ impl Relay {
         if self.paced.held.is_empty() && self.paced.is_open(now_ms) {
             return Ok(false);
         }
-        let mut bytes = Output::default();
-        Packet::Publish(publish.clone())
-            .encode(self.peers.local.version, &mut bytes)
-            .map_err(|error| protocol_error(Side::Local, &error.to_string()))?;
-        self.paced.held_bytes += bytes.len();
-        self.paced.held.push_back(bytes.pending().into());
+        self.paced.held.push(Side::Local, publish, self.peers.local.version)?;
         Ok(true)
     }
 
@@ -94,13 +87,9 @@ impl Relay {
             if self.paced.is_blocked || !self.paced.is_open(now_ms) {
                 break;
             }
-            let Some(bytes) = self.paced.held.pop_front() else { break };
-            self.paced.held_bytes -= bytes.len();
-            let packet = decode(&bytes, self.peers.local.version, u32::MAX)
-                .map_err(|error| protocol_error(Side::Local, &error.to_string()))?;
-            if let Some((Packet::Publish(publish), _)) = packet {
-                self.take_within_window(Side::Local, &publish, now_ms, out)?;
-            }
+            let Some(packet) = self.paced.held.pop() else { break };
+            let publish = held::read(Side::Local, &packet, self.peers.local.version)?;
+            self.take_within_window(Side::Local, &publish, now_ms, out)?;
         }
         Ok(())
     }

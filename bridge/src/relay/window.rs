@@ -5,21 +5,12 @@
 //! either version. What is beyond is held here, in its order, as it came. It is not acknowledged, and so
 //! is nothing that must not be lost.
 
-use std::collections::VecDeque;
+use outpost_protocol::{Publish, QoS};
 
-use outpost_protocol::{Packet, Publish, QoS, decode};
-
-use super::{Relay, protocol_error};
+use super::{Relay, held};
 use crate::link_error::LinkError;
-use crate::output::{Output, Outputs};
+use crate::output::Outputs;
 use crate::side::Side;
-
-/// Messages of QoS 1 and 2 that came from one end and wait for room at the other.
-#[derive(Debug, Default)]
-pub(super) struct Beyond {
-    packets: VecDeque<Output>,
-    bytes: usize,
-}
 
 impl Relay {
     /// Takes a message whose topic is known, or puts it behind those that wait for room.
@@ -33,19 +24,13 @@ impl Relay {
         now_ms: u64,
         out: &mut Outputs,
     ) -> Result<(), LinkError> {
-        let is_free = self.beyond[from].packets.is_empty() && self.has_room(from);
+        let is_free = self.beyond[from].is_empty() && self.has_room(from);
         if publish.qos == QoS::AtMostOnce || is_free {
             self.take(from, publish, now_ms, out);
             return Ok(());
         }
-        let mut packet = Output::default();
-        Packet::Publish(publish.clone())
-            .encode(self.peers[from].version, &mut packet)
-            .map_err(|error| protocol_error(from, &error.to_string()))?;
-        let beyond = &mut self.beyond[from];
-        beyond.bytes += packet.len();
-        beyond.packets.push_back(packet);
-        match beyond.bytes > self.output_bytes_max {
+        self.beyond[from].push(from, publish, self.peers[from].version)?;
+        match self.beyond[from].bytes() > self.output_bytes_max {
             true => Err(LinkError::Overflow(from.other())),
             false => Ok(()),
         }
@@ -59,14 +44,10 @@ impl Relay {
         out: &mut Outputs,
     ) -> Result<(), LinkError> {
         while self.has_room(from)
-            && let Some(packet) = self.beyond[from].packets.pop_front()
+            && let Some(packet) = self.beyond[from].pop()
         {
-            self.beyond[from].bytes -= packet.len();
-            let decoded = decode(packet.pending(), self.peers[from].version, u32::MAX)
-                .map_err(|error| protocol_error(from, &error.to_string()))?;
-            if let Some((Packet::Publish(publish), _)) = decoded {
-                self.take(from, &publish, now_ms, out);
-            }
+            let publish = held::read(from, &packet, self.peers[from].version)?;
+            self.take(from, &publish, now_ms, out);
         }
         Ok(())
     }
