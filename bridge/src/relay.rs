@@ -15,15 +15,15 @@
 //!   message stays in its session and is sent again.
 //!
 //! # Bounds, and why two full buffers do not block each other
-//! While more than [`OUTPUT_BYTES_SOFT`] wait for one end, the other end is not read. A broker that
-//! stops reading while it cannot write may be at both ends; if both outputs were full and both ends
-//! unread, nothing would move again. So an end is unread only while the other end is read: as soon
-//! as both would be unread, both are read on, QoS 0 messages are dropped and counted, and the rest
-//! is bounded by the brokers' windows: at most Receive Maximum messages and their acknowledgements.
-//! A broker that goes past [`OUTPUT_BYTES_SOFT`], [`OUTPUT_BYTES_RESERVE`] and one packet (it speaks
-//! 3.1.1 and has no window, or the packets are very large) ends the connection, and nothing that is
-//! not acknowledged is lost. Worst case of memory: both outputs that full, as much beyond the window in
-//! each direction (see `window.rs`).
+//! While more than [`OUTPUT_BYTES_SOFT`] wait for one end, for the network or beyond the window of that
+//! end (see `window.rs`), the other end is not read. A broker that stops reading while it cannot write may
+//! be at both ends; if both outputs were full and both ends unread, nothing would move again. So an end is
+//! unread only while the other end is read: as soon as both would be unread, both are read on, QoS 0
+//! messages are dropped and counted, and the rest is bounded by the brokers' windows: at most Receive
+//! Maximum messages and their acknowledgements. A broker that goes past [`OUTPUT_BYTES_SOFT`],
+//! [`OUTPUT_BYTES_RESERVE`] and one packet (it speaks 3.1.1 and has no window, or the packets are very
+//! large) ends the connection, and nothing that is not acknowledged is lost. Worst case of memory: both
+//! outputs that full, and as much beyond the window in each direction.
 
 mod acks;
 mod aliases;
@@ -297,7 +297,8 @@ impl Relay {
         if swept == Some(side.other()) || side == Side::Local && self.paced.is_full() {
             return false;
         }
-        let full = |end: Side| out[end].len() > OUTPUT_BYTES_SOFT;
+        let full =
+            |end: Side| out[end].len() + self.beyond[end.other()].bytes() > OUTPUT_BYTES_SOFT;
         let other_unread = full(side) || swept == Some(side);
         !full(side.other()) || other_unread
     }
@@ -364,16 +365,17 @@ impl Relay {
     }
 
     fn check_flow(&mut self, from: Side, now_ms: u64, out: &Outputs) -> Result<(), LinkError> {
-        let all_read = Side::BOTH.into_iter().all(|side| self.may_read(side, out));
+        let to = from.other();
+        // The acknowledgement may be there, unread; or the watch looks after the stalled write.
+        let is_excused = !self.may_read(to, out) || out[to].len() > OUTPUT_BYTES_SOFT;
         let flow = &mut self.flows[from];
-        if !all_read {
-            // The acknowledgement may be there, unread; the watch looks after the stalled write.
+        if is_excused {
             flow.progress_ms = now_ms;
         }
         if flow.pending.is_empty() || now_ms < flow.progress_ms + self.ack_timeout_ms {
             return Ok(());
         }
-        Err(self.ack_timeout(from.other()))
+        Err(self.ack_timeout(to))
     }
 
     fn check_subscribing(

@@ -1,6 +1,8 @@
 //! Bounds of memory and of time.
 
-use outpost_protocol::{Packet, Properties, ProtocolVersion, Publish, QoS};
+use outpost_protocol::{
+    Packet, PacketId, Properties, ProtocolVersion, PubAck, Publish, QoS, ReasonCode,
+};
 
 use super::{World, both_ways};
 use crate::link_error::LinkError;
@@ -46,6 +48,53 @@ fn a_full_output_stops_the_reading_of_the_other_end() {
         world.outputs[to].advance(20_000);
         assert!(relay.may_read(to.other(), &world.outputs));
     }
+}
+
+/// A broker that speaks 3.1.1 sends large messages to one that takes one at a time: were they all taken,
+/// the link would end, and the next one as well.
+#[test]
+fn what_is_beyond_the_window_stops_the_reading() {
+    let mut world = World::new(&both_ways(1), V5);
+    world.models.remote.receive_maximum = 1;
+    world.connect();
+    world.run();
+    let payload = [b'x'; 900_000];
+    let mut next_id = 1;
+    let mut send_all = |world: &mut World| {
+        let before = next_id;
+        let relay = world.relay.as_mut().expect("up");
+        while next_id <= 20 && relay.may_read(Side::Local, &world.outputs) {
+            let (qos, packet_id) = (QoS::AtLeastOnce, PacketId::new(next_id));
+            let Packet::Publish(publish) = large("up/x") else { unreachable!() };
+            let packet = Packet::Publish(Publish { qos, packet_id, payload: &payload, ..publish });
+            relay.handle_packet(Side::Local, &packet, 0, &mut world.outputs).expect("in bounds");
+            // The network takes it, and the acknowledgement is not here yet.
+            world.outputs.remote.advance(world.outputs.remote.len());
+            next_id += 1;
+        }
+        next_id - before
+    };
+    assert_eq!(send_all(&mut world), 2);
+    for id in 1..=18 {
+        let packet_id = PacketId::new(id).expect("not 0");
+        let ack = PubAck { packet_id, reason: ReasonCode::Success, properties: Properties::EMPTY };
+        let relay = world.relay.as_mut().expect("up");
+        let acknowledged =
+            relay.handle_packet(Side::Remote, &Packet::PubAck(ack), 0, &mut world.outputs);
+        acknowledged.expect("in bounds");
+        world.outputs.remote.advance(world.outputs.remote.len());
+        assert_eq!(send_all(&mut world), 1);
+    }
+    // It is the remote end that is awaited, and that end is read.
+    let relay = world.relay.as_mut().expect("up");
+    for side in Side::BOTH {
+        relay.handle_received(side, 59_999);
+        relay.handle_written(side, 59_999);
+    }
+    assert!(!relay.may_read(Side::Local, &world.outputs));
+    assert_eq!(relay.handle_timeout(59_999, &mut world.outputs), Ok(()));
+    let ended = relay.handle_timeout(60_000, &mut world.outputs);
+    assert_eq!(ended, Err(LinkError::AckTimeout { side: Side::Remote, limit_s: 60 }));
 }
 
 /// Two brokers that read nothing while they cannot write: with both outputs full, both ends are
