@@ -448,7 +448,8 @@ impl BridgeConfig {
 
     /// The rules of this link, or of all of them where this is not one of [`Self::links`].
     pub fn mapping(&self) -> Mapping {
-        Mapping::of_class(&self.topics(), self.link_class.as_deref())
+        let mapping = Mapping::of_class(&self.topics(), self.link_class.as_deref());
+        if self.local.is_none() { mapping.with_local_narrowed() } else { mapping }
     }
 
     /// The subscriptions of the local session: each local filter that goes out, with its QoS. The

@@ -23,6 +23,7 @@ pub struct Mapping {
     rules: PerSide<Vec<Rule>>,
     /// Rules of other classes: what they take, this mapping leaves to them.
     others: PerSide<Vec<Rule>>,
+    is_local_narrowed: bool,
 }
 
 /// One topic rule in one direction.
@@ -72,7 +73,14 @@ impl Mapping {
         Self {
             rules: PerSide::from_fn(|from| rules(topics, from, is_own)),
             others: PerSide::from_fn(|from| rules(topics, from, |topic| !is_own(topic))),
+            is_local_narrowed: false,
         }
+    }
+
+    /// The same where the local broker gives this class only what it takes ([`Self::takes`]), and what
+    /// waited for it before its rules changed.
+    pub fn with_local_narrowed(self) -> Self {
+        Self { is_local_narrowed: true, ..self }
     }
 
     /// The rules for messages that come from this end, in the order of the configuration: what is
@@ -97,6 +105,19 @@ impl Mapping {
         is_left.then_some(found)
     }
 
+    /// As [`Self::map`], for a message that came over. What waited here when its rule went over to another
+    /// class goes by that rule.
+    pub fn map_arrived(&self, from: Side, topic: &str, mapped: &mut String) -> Option<&Rule> {
+        let own = self.map(from, topic, mapped);
+        if own.is_some() || from == Side::Remote || !self.is_local_narrowed {
+            return own;
+        }
+        self.others[from].iter().find(|rule| {
+            mapped.clear();
+            rule.map(topic, mapped)
+        })
+    }
+
     /// The first rule that fits a topic and does not take it.
     pub fn excluded_by(&self, from: Side, topic: &str) -> Option<&Rule> {
         self.rules[from].iter().find(|rule| rule.fits(topic))
@@ -113,7 +134,7 @@ impl Mapping {
             Naming::Prefix { from, to } => to.len().saturating_sub(from.len()),
             Naming::Template(template) => template.growth_bytes(),
         };
-        self.rules[from].iter().map(growth).max().unwrap_or(0)
+        self.rules[from].iter().chain(&self.others[from]).map(growth).max().unwrap_or(0)
     }
 
     /// Whether some of what its filters fit is left out.

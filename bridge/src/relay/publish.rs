@@ -76,7 +76,7 @@ impl Relay {
         now_ms: u64,
         out: &mut Outputs,
     ) {
-        let rule = self.mapping.map(from, publish.topic, &mut self.mapped);
+        let rule = self.mapping.map_arrived(from, publish.topic, &mut self.mapped);
         let Some(retain) = rule.map(Rule::retain) else {
             self.counts.unmapped[from] += 1;
             self.answer(from, publish, ReasonCode::NoMatchingSubscribers, out);

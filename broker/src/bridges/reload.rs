@@ -64,9 +64,15 @@ impl Bridges {
             self.remove(name).await;
             done.tell(name, &format!("removed{gone}"));
         }
+        let change_of = |link: &BridgeConfig| {
+            known.get(&link.link_name()).map_or(Change::New, |old| compare(old, link))
+        };
+        let is_certain =
+            |link: &&BridgeConfig| matches!(change_of(link), Change::New | Change::Changed);
+        self.prepare(changed.iter().map(|(link, _)| link).filter(is_certain));
         for (config, ways) in changed {
             let name = config.link_name();
-            let change = known.get(&name).map_or(Change::New, |old| compare(old, &config));
+            let change = change_of(&config);
             let what = self.change(change, (config, ways)).await;
             done.tell(&name, &what);
         }
@@ -159,7 +165,7 @@ impl Bridges {
         let Some(status) = status else { return };
         let pauses = status.snapshot().state == BridgeState::Paused;
         if pauses {
-            self.prepare(&new.0);
+            self.prepare([&new.0]);
             if let Some(entry) = self.entries().get_mut(&name) {
                 entry.retired = entry.retired_by(&new.0);
                 entry.config = new.0;
@@ -175,7 +181,7 @@ impl Bridges {
         (config, ways): (BridgeConfig, Ways),
         status: Arc<BridgeStatus>,
     ) {
-        self.prepare(&config);
+        self.prepare([&config]);
         self.launch(config, ways, status);
     }
 
@@ -219,9 +225,12 @@ impl Bridges {
         }
     }
 
-    fn prepare(&self, config: &BridgeConfig) {
+    /// All at once, so that what goes over from one class to another waits for one of them at any time.
+    fn prepare<'l>(&self, links: impl IntoIterator<Item = &'l BridgeConfig>) {
         let Some(door) = &self.door else { return };
-        door.shared.enter(None, |core| prepare(core.broker, core.now, config));
+        door.shared.enter(None, |core| {
+            links.into_iter().for_each(|link| prepare(core.broker, core.now, link));
+        });
     }
 
     /// The sessions of bridges that are no more would gather messages for ever.

@@ -82,6 +82,36 @@ fn what_goes_with_a_class_is_told() {
     );
 }
 
+/// What waits when its topic goes over to another class goes where it waits.
+#[test]
+fn a_topic_goes_over_to_another_class_and_its_backlog_stays() {
+    if Broker::is_external() {
+        return;
+    }
+    let address = port();
+    let rest = "[[bridge.topic]]\nfilter = \"u/#\"\ndirection = \"out\"\n";
+    let old = config(address) + rest;
+    let gateway = Broker::with_config(&old);
+    publish(&gateway, "t/1");
+    let class = "[[bridge.class]]\nname = \"fast\"\n[[bridge.topic]]\nclass = \"fast\"";
+    configure(&gateway, &(config(address).replace("[[bridge.topic]]", class) + rest));
+    let reloaded = bridge(&gateway, &["reload"]);
+    assert_eq!(reloaded.text(), "up: changed\nup.fast: added\n");
+    publish(&gateway, "t/2");
+
+    let _centre = centre(address);
+    for link in ["up", "up.fast"] {
+        let drained = bridge(&gateway, &["drain", link, "--timeout", "10"]);
+        assert_eq!(drained.text(), format!("{link}: drained\n"));
+        let status = bridge(&gateway, &["status", link, "--json"]);
+        let reports: serde_json::Value = serde_json::from_str(status.text()).expect("JSON");
+        let all = reports.as_array().expect("a list");
+        let report = all.iter().find(|report| report["name"] == link).expect("it is there");
+        assert_eq!(report["out"]["forwarded"], 1, "{report:#}");
+        assert_eq!(report["out"]["dropped"]["unmapped"], 0, "{report:#}");
+    }
+}
+
 #[test]
 fn bridges_come_and_go() {
     if Broker::is_external() {
