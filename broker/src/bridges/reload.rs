@@ -121,7 +121,7 @@ impl Bridges {
         let refused = tokio::time::timeout(TRIAL_LIMIT, async {
             loop {
                 match *changes.borrow_and_update() {
-                    BridgeState::Connected => return None,
+                    BridgeState::Connected | BridgeState::OutsideHours { .. } => return None,
                     BridgeState::Waiting { .. } => return status.snapshot().last_error,
                     _ => {}
                 }
