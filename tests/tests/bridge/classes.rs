@@ -144,7 +144,7 @@ fn new_messages_come_between_old_ones_and_all_tell_their_time() {
     let address = port();
     let bulk = "[[bridge.class]]\nname = \"bulk\"\nlive_percent = 50\nstamp = true\n\
                 messages_per_s = 500\n";
-    let gateway = gateway(address, &format!("{CLASSES}{bulk}"));
+    let gateway = gateway(address, &format!("inflight_max = 100\n{CLASSES}{bulk}"));
     publish(&gateway, "other", numbered("old", OLD));
     // Times are told in whole seconds.
     std::thread::sleep(Duration::from_millis(1_100));
