@@ -60,8 +60,7 @@ impl Bridges {
             .collect::<Result<_, ServerError>>()?;
         let mut done = Reloaded::default();
         for name in known.keys().filter(|name| wanted.iter().all(|b| b.link_name() != **name)) {
-            let gone = self.what_goes_with(name);
-            self.remove(name).await;
+            let gone = self.remove(name).await;
             done.tell(name, &format!("removed{gone}"));
         }
         let change_of = |link: &BridgeConfig| {
@@ -89,8 +88,7 @@ impl Bridges {
             }
             Change::Replaced => {
                 let name = new.0.link_name();
-                let gone = self.what_goes_with(&name);
-                self.remove(&name).await;
+                let gone = self.remove(&name).await;
                 self.begin(new, Arc::new(BridgeStatus::new(name)));
                 format!("changed, with another session{gone}")
             }
@@ -185,22 +183,16 @@ impl Bridges {
         self.launch(config, ways, status);
     }
 
-    /// What waits in the session of a bridge that is about to end, for the operator.
-    fn what_goes_with(&self, name: &str) -> String {
-        let client_id = self.entries().get(name).map(|entry| entry.config.client_id());
-        let backlog = client_id.and_then(|client_id| self.backlog(&client_id));
+    /// What goes with it, in words behind others.
+    async fn remove(&self, name: &str) -> String {
+        self.halt(name).await;
+        let Some(Entry { config, .. }) = self.entries().remove(name) else { return String::new() };
+        let backlog = self.backlog(&config.client_id());
+        self.tell_no_more(name);
+        self.forget(&config).await;
         match backlog.map_or(0, |backlog| backlog.messages) {
             0 => String::new(),
-            messages => format!("; {messages} messages that waited for it are gone"),
-        }
-    }
-
-    async fn remove(&self, name: &str) {
-        self.halt(name).await;
-        let entry = self.entries().remove(name);
-        self.tell_no_more(name);
-        if let Some(Entry { config, .. }) = entry {
-            self.forget(&config).await;
+            messages => format!("; {messages} messages that were not acknowledged are gone"),
         }
     }
 

@@ -78,7 +78,7 @@ fn what_goes_with_a_class_is_told() {
     configure(&gateway, &classes("fast"));
     assert_eq!(
         bridge(&gateway, &["reload"]).text(),
-        "up.slow: removed; 1 messages that waited for it are gone\nup.fast: added\n"
+        "up.slow: removed; 1 messages that were not acknowledged are gone\nup.fast: added\n"
     );
 }
 
@@ -132,6 +132,7 @@ fn bridges_come_and_go() {
     sub.line_with("ready 1");
     publish(&gateway, "t/1");
     assert_eq!(sub.line(), "far/t/1 x");
+    assert_eq!(bridge(&gateway, &["drain", "up", "--timeout", "10"]).text(), "up: drained\n");
 
     configure(&gateway, "[sys]\ninterval_s = 1\n[limits]\ninflight_max = 3\n");
     let reloaded = bridge(&gateway, &["reload"]);
