@@ -25,11 +25,13 @@ struct Site {
 }
 
 impl Site {
+    /// With a window that is less than a stream, so that there is a middle to cut.
     fn start(centre: SocketAddr, version: &str, quality: Quality) -> Self {
         let link = Proxy::start(centre, quality);
         let gateway = Broker::with_config(&format!(
             "[[bridge]]\nname = \"up\"\naddress = \"{}\"\nversion = \"{version}\"\n\
              reconnect_min_ms = 50\nreconnect_max_ms = 200\nkeep_alive_s = 2\nack_timeout_s = 3\n\
+             inflight_max = 100\n\
              [[bridge.topic]]\nfilter = \"up/#\"\ndirection = \"out\"\nqos = 2\n",
             link.address()
         ));
