@@ -19,6 +19,7 @@ use outpost_protocol::Publish;
 use super::change::{OriginRecord, Seq};
 use super::connection::ConnId;
 use super::event::Event;
+use super::message::Topic;
 use super::time::Instant;
 use super::topics::SessionKey;
 use super::{Broker, Handled};
@@ -155,11 +156,7 @@ impl Broker {
             self.acknowledge_dropped(now, id, session, publish, false);
             return Arrival::Handled(Handled::Done);
         }
-        let is_old = |number| {
-            self.origins.contains(origin.node, number)
-                || publish.retain && self.retains_later(publish.topic, origin.node, number)
-        };
-        if origin.number.is_some_and(is_old) {
+        if origin.number.is_some_and(|number| self.origins.contains(origin.node, number)) {
             self.counters.dropped_repeated += 1;
             self.acknowledge_dropped(now, id, session, publish, true);
             return Arrival::Handled(Handled::Done);
@@ -169,11 +166,13 @@ impl Broker {
 
     /// Whether a later message of the same broker is retained here. What is retained there is sent anew
     /// where a bridge begins anew, with a number of its own: by a slow way it comes when what has replaced
-    /// it is here already, and would be taken for the present.
-    fn retains_later(&self, topic: &str, node: NodeId, number: u64) -> bool {
-        let retained = self.retained.find(&topic.into());
-        let origin = retained.and_then(|message| Origin::of(&message.properties()));
-        origin.is_some_and(|o| o.node == node && o.number.is_some_and(|later| later > number))
+    /// it is here already, and would be taken for the present. Who has subscribed gets it, for it may not
+    /// have come before.
+    pub(super) fn retains_later(&self, topic: &Topic, origin: Option<Origin>) -> bool {
+        let Some(Origin { node, number: Some(number), .. }) = origin else { return false };
+        let retained = self.retained.find(topic);
+        let later = retained.and_then(|message| Origin::of(&message.properties()));
+        later.is_some_and(|o| o.node == node && o.number.is_some_and(|later| later > number))
     }
 
     /// The number with which a bridge is told of a message: one that no restart gives away again.

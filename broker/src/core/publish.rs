@@ -109,6 +109,8 @@ impl Broker {
             return taken;
         }
         let is_bridge = self.connections[id.index()].bridge.is_some();
+        let retain = publish.retain && !self.retains_later(&topic, origin);
+        let publish = &Publish { retain, ..publish.clone() };
         let message = message(now, topic, publish, is_bridge).with(matches.durability);
         let message = Arc::new(message);
         self.counters.messages_received += 1;
