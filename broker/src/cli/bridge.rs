@@ -31,7 +31,7 @@ const DRAIN_SHOW: Duration = Duration::from_secs(2);
 
 /// Run bridges without a broker; or see and steer bridges that run
 ///
-/// `outpost bridge -c FILE` runs the bridges of a file with [local] between brokers of any make, until it
+/// `outpost bridge -c FILE` runs the bridges of a file with `[local]` between brokers of any make, until it
 /// is told to end (SIGTERM, Ctrl-C). The commands are for bridges that run: a broker is found by the store
 /// of its configuration, as `outpost run` would find it; bridges without a broker by --socket.
 #[derive(Debug, Args)]
