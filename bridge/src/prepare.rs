@@ -7,8 +7,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use outpost_protocol::{
-    Disconnect, Packet, PacketId, Properties, ProtocolVersion, ReasonCode, RetainHandling,
-    Subscribe, SubscribeFilter, SubscribeFilters, SubscriptionOptions,
+    Disconnect, Packet, Properties, ProtocolVersion, QoS, ReasonCode, RetainHandling,
 };
 
 use tokio::time::timeout;
@@ -18,8 +17,7 @@ use crate::end::MqttEnd;
 use crate::link_error::LinkError;
 use crate::mapping::Rule;
 use crate::output::Output;
-
-const FILTERS_PER_PACKET: usize = 16;
+use crate::relay::{FILTERS_PER_PACKET, subscribe_filter, subscribe_packet};
 
 /// For DISCONNECT to be taken and the connection to be closed.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
@@ -34,14 +32,10 @@ pub(crate) async fn subscribe(
     rules: &[Rule],
 ) -> Result<(), LinkError> {
     for rules in rules.chunks(FILTERS_PER_PACKET) {
-        let filters: Vec<_> = rules.iter().map(subscribe_filter).collect();
-        let subscribe = Subscribe {
-            packet_id: PacketId::new(u16::MAX).expect("not 0"),
-            properties: Properties::EMPTY,
-            filters: SubscribeFilters::List(&filters),
-        };
+        let filter = |rule| subscribe_filter(rule, QoS::ExactlyOnce, RetainHandling::DoNotSend);
+        let filters: Vec<_> = rules.iter().map(filter).collect();
         let mut out = Output::default();
-        Packet::Subscribe(subscribe).encode(version, &mut out).expect(GROWS);
+        subscribe_packet(&filters).encode(version, &mut out).expect(GROWS);
         while !takes_sub_ack(end)? {
             read_on(end, &mut out).await?;
         }
@@ -86,16 +80,4 @@ fn takes_sub_ack(end: &mut MqttEnd<BoxedStream>) -> Result<bool, LinkError> {
         }
     }
     Ok(false)
-}
-
-fn subscribe_filter(rule: &Rule) -> SubscribeFilter<'_> {
-    SubscribeFilter {
-        filter: rule.filter(),
-        options: SubscriptionOptions {
-            qos: rule.qos(),
-            no_local: true,
-            retain_as_published: true,
-            retain_handling: RetainHandling::DoNotSend,
-        },
-    }
 }

@@ -59,6 +59,7 @@ use subscribe::Subscribing;
 use sweep::Sweep;
 use watch::Watch;
 
+pub(crate) use subscribe::{FILTERS_PER_PACKET, subscribe_filter, subscribe_packet};
 pub use sweep::needed as sweep_needed;
 
 /// Bytes that may wait for one end before the other end is not read any more.

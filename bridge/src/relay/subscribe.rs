@@ -18,7 +18,8 @@ use crate::mapping::Rule;
 use crate::output::Outputs;
 use crate::side::Side;
 
-const FILTERS_PER_PACKET: usize = 16;
+/// So many go in one SUBSCRIBE.
+pub(crate) const FILTERS_PER_PACKET: usize = 16;
 
 const SUBSCRIBE_ID: u16 = u16::MAX;
 
@@ -77,12 +78,7 @@ impl Relay {
             self.notices.push(Notice::Subscribed(side));
             return;
         }
-        let subscribe = Subscribe {
-            packet_id: PacketId::new(SUBSCRIBE_ID).expect("not 0"),
-            properties: Properties::EMPTY,
-            filters: SubscribeFilters::List(&filters),
-        };
-        put(Packet::Subscribe(subscribe), peer, &mut out[side]);
+        put(subscribe_packet(&filters), peer, &mut out[side]);
     }
 
     /// Takes back the next subscriptions that the configuration has no more; false: there are none.
@@ -155,9 +151,18 @@ impl Relay {
     }
 }
 
+/// SUBSCRIBE with these filters.
+pub(crate) fn subscribe_packet<'a>(filters: &'a [SubscribeFilter<'a>]) -> Packet<'a> {
+    Packet::Subscribe(Subscribe {
+        packet_id: PacketId::new(SUBSCRIBE_ID).expect("not 0"),
+        properties: Properties::EMPTY,
+        filters: SubscribeFilters::List(filters),
+    })
+}
+
 /// 3.1.1 has none of the options; the encoder leaves them out. What the other end is not to retain is
 /// not asked for, where it was retained before.
-fn subscribe_filter(
+pub(crate) fn subscribe_filter(
     rule: &Rule,
     qos_max: QoS,
     retain_handling: RetainHandling,
