@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use outpost_bridge::origin::{Origin as BridgeOrigin, is_origin};
+use outpost_bridge::origin::is_origin;
+use outpost_bridge::peering::NodeId;
 use outpost_protocol::{PacketId, Properties, Property, ProtocolVersion, Publish, QoS, ReasonCode};
 
 use super::bug::Bug;
@@ -103,8 +104,9 @@ impl Broker {
             });
         }
         let (topic, matches) = self.topics.matches(name);
+        let from_node = origin.map(|origin| origin.node);
         if (publish.qos > QoS::AtMostOnce || publish.retain || topic.starts_with('$'))
-            && let Some(taken) = self.check_room(now, id, publish, &topic, &matches)
+            && let Some(taken) = self.check_room(now, id, publish, from_node, &topic, &matches)
         {
             return taken;
         }
@@ -275,13 +277,15 @@ impl Broker {
         (unacknowledged + unreleased >= maximum).then(|| self.wait(now, id))
     }
 
-    /// Whether the message finds room in queues, tables and the store. Some: it does not, and this
+    /// Whether the message, which the broker `from_node` took in, perhaps, finds room in queues, tables
+    /// and the store. Some: it does not, and this
     /// has been done about it.
     fn check_room(
         &mut self,
         now: Instant,
         id: ConnId,
         publish: &Publish<'_>,
+        from_node: Option<NodeId>,
         topic: &Topic,
         matches: &Matches,
     ) -> Option<Taken> {
@@ -308,9 +312,6 @@ impl Broker {
         {
             return Some(Taken::Handled(self.refuse(now, id, publish, ReasonCode::QuotaExceeded)));
         }
-        let is_bridge = self.connections[id.index()].bridge.is_some();
-        let came_from = BridgeOrigin::of(&publish.properties).filter(|_| is_bridge);
-        let from_node = came_from.map(|origin| origin.node);
         let session = loop {
             let session = self.refused_by(publish.qos, bytes, from_node, matches)?;
             if !self.drop_expired(now, session) {

@@ -143,8 +143,9 @@ impl Queue {
     }
 
     fn has_old(&self) -> bool {
+        let Some(live) = &self.live else { return false };
         let first = self.head.front().and_then(|queued| queued.seq).or_else(|| self.rest.first());
-        first.is_some_and(|seq| self.live.as_ref().is_some_and(|live| live.is_old(seq)))
+        first.is_some_and(|seq| live.is_old(seq))
     }
 
     /// Bytes of all its messages, in memory or not.
