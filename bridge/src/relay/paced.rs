@@ -51,10 +51,7 @@ impl Paced {
 
     /// When the next message that is held may go; none: there is none, or it does not depend on time.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        let is_time = !self.held.is_empty()
-            && !self.yields
-            && self.asks_since_ms.is_none()
-            && !self.is_blocked;
+        let is_time = !self.held.is_empty() && !self.waits_for_others() && !self.is_blocked;
         is_time.then(|| self.pace.free_ms())
     }
 
@@ -63,7 +60,12 @@ impl Paced {
     }
 
     fn is_open(&self, now_ms: u64) -> bool {
-        !self.yields && self.asks_since_ms.is_none() && self.pace.free_ms() <= now_ms
+        !self.waits_for_others() && self.pace.free_ms() <= now_ms
+    }
+
+    /// For other links, or for what the other broker says.
+    fn waits_for_others(&self) -> bool {
+        self.yields || self.asks_since_ms.is_some()
     }
 }
 
